@@ -1,0 +1,175 @@
+package house
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxFileLines = 600
+	maxFuncLines = 100
+)
+
+// clockUse are the names of package time that read or wait on a real clock.
+var clockUse = setOf("Now", "Since", "Until", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Sleep")
+
+// waiting are those that a test of a pure room has no use for either: its time is virtual.
+var waiting = setOf("After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Sleep")
+
+// impure are the packages that bring locks, randomness, sockets or the machine into a room.
+var impure = setOf("sync", "sync/atomic", "math/rand", "math/rand/v2", "crypto/rand", "net", "os", "syscall")
+
+// pureExceptions are single files of pure rooms that may import a single impure package.
+var pureExceptions = map[string]string{
+	"locator/system.go": "net", // asks the system for its interfaces' addresses
+}
+
+// checkGo applies every rule for Go sources to one file, named by its slash-separated path below the module.
+func checkGo(name string, src []byte) []string {
+	var found []string
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, name, src, parser.ParseComments)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	c := &checker{name: name, test: strings.HasSuffix(name, "_test.go"), fset: fset, file: f}
+	c.room, _ = roomOf(path.Join(module, path.Dir(name)))
+	c.imports()
+	if pure[c.room] {
+		c.purity()
+	}
+	if !c.test {
+		c.sizes(src)
+	}
+	found = append(found, c.found...)
+	return append(found, checkWords(name, src)...)
+}
+
+type checker struct {
+	name  string
+	room  string
+	test  bool
+	fset  *token.FileSet
+	file  *ast.File
+	found []string
+}
+
+func (c *checker) say(at token.Pos, format string, args ...any) {
+	c.found = append(c.found, fmt.Sprintf("%s:%d: %s", c.name, c.fset.Position(at).Line, fmt.Sprintf(format, args...)))
+}
+
+// imports checks each import against the arrows.
+func (c *checker) imports() {
+	to, known := allowed(c.room, c.test)
+	if !known {
+		c.say(c.file.Package, "room %q is not in the plan of the house: add its arrows to arrows_test.go and docs/ARCHITECTURE.md", c.room)
+	}
+	for _, spec := range c.file.Imports {
+		imp, _ := strconv.Unquote(spec.Path.Value)
+		if imp == "C" {
+			c.say(spec.Pos(), "cgo: the library is pure Go")
+			continue
+		}
+		room, ours := roomOf(imp)
+		first, _, _ := strings.Cut(imp, "/")
+		switch {
+		case ours && known && !to[room]:
+			c.say(spec.Pos(), "no arrow from %s to %s", c.room, room)
+		case !ours && strings.Contains(first, ".") && !fromOutside(c.room, imp, c.test):
+			c.say(spec.Pos(), "%s may not import %s", c.room, imp)
+		}
+	}
+}
+
+// purity checks that a pure room has no clock, goroutine, channel, lock, randomness or socket of its own.
+func (c *checker) purity() {
+	clock := clockUse
+	if c.test {
+		clock = waiting
+	}
+	timeName := ""
+	for _, spec := range c.file.Imports {
+		imp, _ := strconv.Unquote(spec.Path.Value)
+		if imp == "time" {
+			timeName = "time"
+			if spec.Name != nil {
+				timeName = spec.Name.Name
+			}
+			if timeName == "." {
+				c.say(spec.Pos(), "pure room imports package time with a dot")
+			}
+		}
+		bad := impure[imp] || strings.HasPrefix(imp, "golang.org/x/sys")
+		if bad && !c.test && pureExceptions[c.name] != imp {
+			c.say(spec.Pos(), "pure room imports %s", imp)
+		}
+	}
+	ast.Inspect(c.file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			if x, ok := n.X.(*ast.Ident); ok && timeName != "" && x.Name == timeName && clock[n.Sel.Name] {
+				c.say(n.Pos(), "pure room uses time.%s", n.Sel.Name)
+			}
+		case *ast.GoStmt:
+			if !c.test {
+				c.say(n.Pos(), "pure room starts a goroutine")
+			}
+		case *ast.ChanType:
+			if !c.test {
+				c.say(n.Pos(), "pure room has a channel")
+			}
+		}
+		return true
+	})
+}
+
+// sizes checks how long the file and its functions are.
+func (c *checker) sizes(src []byte) {
+	if n := strings.Count(string(src), "\n"); n > maxFileLines {
+		c.say(c.file.Package, "file of %d lines, more than %d: probably two rooms", n, maxFileLines)
+	}
+	for _, d := range c.file.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		n := c.fset.Position(fn.End()).Line - c.fset.Position(fn.Pos()).Line + 1
+		if n > maxFuncLines {
+			c.say(fn.Pos(), "%s has %d lines, more than %d", fn.Name.Name, n, maxFuncLines)
+		}
+	}
+}
+
+// bans are patterns that belong into no text of the tree. They are put together from pieces so that this file does not
+// contain what it looks for.
+var bans = []struct {
+	what string
+	re   *regexp.Regexp
+}{
+	{"a mark of unfinished work", regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b`)},
+	{"a path of one machine", regexp.MustCompile(`(^|[^\w.])/(wo` + `rk|ro` + `ot|ho` + `me/\w+|Us` + `ers|tmp/des` + `ign)/`)},
+	{"a path outside the repository", regexp.MustCompile(`\.\./sha` + `red\b`)},
+	{"the name of a package registry", regexp.MustCompile(`(?i)\b((proxy|sum)\.go` + `lang\.org|go` + `proxy\.\w+|npm` + `js\.org|py` + `pi\.org|arti` + `factory)\b`)},
+	{"a working paper that is not in the tree", regexp.MustCompile(`\b(INTER` + `FACES|TAR` + `GETS|PROTO` + `COL|STY` + `LE)\.md\b`)},
+	{"a word about who wrote it", regexp.MustCompile(`(?i)\b(clau` + `de|chat` + `gpt|anth` + `ropic|open` + `ai|co` + `pilot|language mo` + `del|ai assis` + `tant|co-auth` + `ored-by)\b`)},
+	{"a word about a working session", regexp.MustCompile(`(?i)\b((this|last|next|previous|earlier|my) ses` + `sion|the br` + `ief\b|sub-?ag` + `ent)`)},
+}
+
+// checkWords looks for banned patterns in any text file.
+func checkWords(name string, src []byte) []string {
+	var found []string
+	for i, line := range strings.Split(string(src), "\n") {
+		for _, b := range bans {
+			if hit := b.re.FindString(line); hit != "" {
+				found = append(found, fmt.Sprintf("%s:%d: %s: %q", name, i+1, b.what, strings.TrimSpace(hit)))
+			}
+		}
+	}
+	return found
+}
