@@ -53,6 +53,23 @@ func (s *Shape) Set(word string) error {
 	return nil
 }
 
+// Set changes every direction that pattern names, as in Set("a1-b1", "delay=10ms", "loss=1%"). A pattern that names none
+// is an error.
+func (n *Network) Set(pattern string, words ...string) error {
+	links := n.Links(pattern)
+	if len(links) == 0 {
+		return fmt.Errorf("simnet: no link %q", pattern)
+	}
+	for _, l := range links {
+		for _, w := range words {
+			if err := l.Shape.Set(w); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // ParseSize reads a number of bytes with an optional unit: "1200", "64KB" (64,000), "64KiB" (65,536), "1MB", "1MiB".
 func ParseSize(s string) (int, error) {
 	for _, u := range []struct {
