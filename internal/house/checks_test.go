@@ -22,6 +22,9 @@ var clockUse = setOf("Now", "Since", "Until", "After", "AfterFunc", "NewTimer", 
 // waiting are those that a test of a pure room has no use for either: its time is virtual.
 var waiting = setOf("After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Sleep")
 
+// skipping are the calls that end a test without a verdict.
+var skipping = setOf("Skip", "Skipf", "SkipNow")
+
 // impure are the packages that bring locks, randomness, sockets or the machine into a room.
 var impure = setOf("sync", "sync/atomic", "math/rand", "math/rand/v2", "crypto/rand", "net", "os", "syscall")
 
@@ -41,6 +44,7 @@ func checkGo(name string, src []byte) []string {
 	c := &checker{name: name, test: strings.HasSuffix(name, "_test.go"), fset: fset, file: f}
 	c.room, _ = roomOf(path.Join(module, path.Dir(name)))
 	c.imports()
+	c.skips()
 	if pure[c.room] {
 		c.purity()
 	}
@@ -85,6 +89,21 @@ func (c *checker) imports() {
 			c.say(spec.Pos(), "%s may not import %s", c.room, imp)
 		}
 	}
+}
+
+// skips checks that a test which lacks something says so through package needs, where a skip can be made a failure.
+func (c *checker) skips() {
+	if c.room == "needs" {
+		return
+	}
+	ast.Inspect(c.file, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok {
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && c.test && skipping[sel.Sel.Name] {
+				c.say(n.Pos(), "skips on its own instead of asking package needs")
+			}
+		}
+		return true
+	})
 }
 
 // purity checks that a pure room has no clock, goroutine, channel, lock, randomness or socket of its own.

@@ -161,6 +161,10 @@ func TestRulesCanFail(t *testing.T) {
 		{"but no locks there", "locator/system.go", imp("locator", "sync"), "imports sync"},
 		{"memory pools have locks", "internal/pktbuf/a.go", imp("pktbuf", "sync"), ""},
 
+		{"skip on its own", "internal/rx/a_test.go", body("rx", "", `t.Skip("not today")`), "package needs"},
+		{"formatted skip", "internal/rx/a_test.go", body("rx", "", `t.Skipf("not on %s", day)`), "package needs"},
+		{"skip where it belongs", "internal/needs/a_test.go", body("needs", "", `t.Skip("not today")`), ""},
+
 		{"600 lines", "internal/rx/a.go", "package rx\n" + strings.Repeat("\n", 599), ""},
 		{"601 lines", "internal/rx/a.go", "package rx\n" + strings.Repeat("\n", 600), "file of 601 lines"},
 		{"601 lines of test", "internal/rx/a_test.go", "package rx\n" + strings.Repeat("\n", 600), ""},
