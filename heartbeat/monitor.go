@@ -1,0 +1,312 @@
+package heartbeat
+
+import "time"
+
+// Stats counts what a monitor has seen.
+type Stats struct {
+	Sent       uint32 // heartbeats sent
+	Answered   uint32 // heartbeats answered, late ones included
+	Late       uint32 // answered after their time had run out
+	Unanswered uint32 // heartbeats whose time ran out, Size not included
+	Failures   uint32 // times the path left Active
+}
+
+// Monitor is the health of one path. Init it before use. It is a plain value without pointers of its own, and not safe
+// for concurrent use. Time must not run backwards between calls.
+type Monitor struct {
+	cfg      *Config
+	base     time.Time     // all instants count from here
+	rto      time.Duration // as given with the last heartbeat
+	next     instant       // next periodic heartbeat
+	asked    instant       // a heartbeat is wanted since then
+	lastUse  instant       // the association carried data
+	lastData instant       // this path carried data that measures it
+	entered  instant       // the present state began
+	failed   instant       // Active was left, or a local fault ended; only heartbeats sent since count for the return
+	fault    instant       // a local fault stands since then
+	erred    instant       // the last counted error
+	probes   [outstanding]probe
+	stats    Stats
+	jitter   float32
+	errors   uint16
+	streak   uint8 // heartbeats answered in a row since the failure
+	flaps    uint8 // recent failures
+	stretch  uint8 // doublings of the idle interval
+	state    State
+	// confirmed stays true once the path was proved; an Inactive path may be either.
+	confirmed bool
+}
+
+// maxFlaps bounds the memory of failures; 2^8 answers are past any MaxReturnAcks.
+const maxFlaps = 9
+
+// Init starts the life of a path at now. confirmed says that the path needs no proof: it begins Active, otherwise
+// Unconfirmed with a heartbeat due at once. cfg is kept, not copied; nil takes DefaultConfig.
+func (m *Monitor) Init(cfg *Config, now time.Time, confirmed bool) {
+	if cfg == nil {
+		cfg = &defaults
+	}
+	*m = Monitor{cfg: cfg, base: now, rto: pace, confirmed: confirmed, lastUse: 1, entered: 1}
+	if confirmed {
+		m.state = Active
+		m.plan(1)
+	} else {
+		m.asked = 1
+	}
+}
+
+var defaults = DefaultConfig()
+
+// SetConfig changes the tuning, for example to switch the heartbeats on or off, and plans the next heartbeat by it.
+func (m *Monitor) SetConfig(now time.Time, cfg *Config) {
+	if cfg == nil {
+		cfg = &defaults
+	}
+	m.cfg = cfg
+	m.plan(m.since(now))
+}
+
+// since converts an instant of the caller.
+func (m *Monitor) since(now time.Time) instant { return instant(now.Sub(m.base)) + 1 }
+
+// State returns the state of the path.
+func (m *Monitor) State() State { return m.state }
+
+// Confirmed reports whether the path was ever proved to lead to the peer. It tells an Inactive path that worked from one
+// that never did; the latter must carry no data even when nothing else is left (RFC 9260 section 5.4).
+func (m *Monitor) Confirmed() bool { return m.confirmed }
+
+// Errors returns the number of consecutive errors: timeouts of heartbeats and data since the last sign of life. It goes
+// on counting on an Inactive path, to ten times PathMaxRetrans+1, so that the least bad of several failed paths can be
+// told (RFC 7829 section 4.1, 3).
+func (m *Monitor) Errors() int { return int(m.errors) }
+
+// Since returns when the present state began.
+func (m *Monitor) Since() time.Time { return m.base.Add(time.Duration(m.entered - 1)) }
+
+// Faulted reports whether a local fault stands.
+func (m *Monitor) Faulted() bool { return m.fault != 0 }
+
+// Flaps returns the number of recent failures, at most 9; see Config.FlapMemory.
+func (m *Monitor) Flaps() int { return int(m.flaps) }
+
+// Stats returns the counters.
+func (m *Monitor) Stats() Stats { return m.stats }
+
+// ReturnsLeft returns how many more heartbeats in a row must be answered for a path that failed to be Active again.
+func (m *Monitor) ReturnsLeft() int {
+	if m.state != PotentiallyFailed && m.state != Inactive {
+		return 0
+	}
+	return max(m.need()-int(m.streak), 0)
+}
+
+// need is how many answers in a row bring the path back, doubled for each recent failure after the first.
+func (m *Monitor) need() int {
+	n := max(m.cfg.ReturnAcks, 1)
+	if m.flaps > 1 {
+		n <<= m.flaps - 1
+	}
+	return max(min(n, m.cfg.MaxReturnAcks), 1)
+}
+
+// stay is the verdict that nothing moved.
+func (m *Monitor) stay(r Reason) Verdict { return Verdict{From: m.state, To: m.state, Reason: r} }
+
+// move changes the state at t and plans accordingly. A move the table does not have is not made.
+func (m *Monitor) move(t instant, to State, r Reason) Verdict {
+	v := Verdict{From: m.state, To: to, Reason: r}
+	if !m.state.CanMove(to) {
+		v.To = m.state
+		return v
+	}
+	if m.state == Active {
+		m.leaveActive(t)
+	}
+	m.state = to
+	m.entered = t
+	switch to {
+	case Active:
+		m.streak = 0
+		m.asked = 0
+		m.plan(t)
+	case PotentiallyFailed:
+		// The first heartbeat goes out at once (RFC 7829 section 3.2, 6), unless heartbeats are switched off (5).
+		m.plan(t)
+		if m.next != 0 {
+			m.next = t
+		}
+	case Unconfirmed:
+		m.next = t
+	case Inactive:
+		m.streak = 0
+		m.asked = 0
+		m.plan(t)
+	}
+	return v
+}
+
+// leaveActive keeps the memory of failures: one more, less one for each FlapMemory spent Active since the last.
+func (m *Monitor) leaveActive(t instant) {
+	forgiven := int64(t-m.entered) / int64(max(m.cfg.FlapMemory, 1))
+	m.flaps -= uint8(min(forgiven, int64(m.flaps)))
+	if m.flaps < maxFlaps {
+		m.flaps++
+	}
+	m.failed = t
+	m.streak = 0
+	m.stats.Failures++
+}
+
+// Ack takes the nonce of an answer. ok is false when the nonce belongs to none of the heartbeats this monitor remembers
+// (the last four); then nothing happened. rtt is the round trip, never negative; an answer that came after its time is
+// still one, and still measures. The verdict carries the purpose of the heartbeat.
+//
+// An answer clears the errors (RFC 9260 section 8.2). It confirms an Unconfirmed path. It counts towards the return of a
+// failed one when it is in time and was asked for after the failure; with ReturnAcks 1 it need not be in time.
+// An answer to a heartbeat from before a local fault moves nothing.
+func (m *Monitor) Ack(now time.Time, nonce uint64) (rtt time.Duration, v Verdict, ok bool) {
+	p, ok := m.take(nonce)
+	if !ok {
+		return 0, m.stay(NoReason), false
+	}
+	t := m.since(now)
+	m.stats.Answered++
+	if !p.waiting {
+		m.stats.Late++
+	}
+	v = m.answered(t, &p)
+	v.Purpose = p.purpose
+	return max(time.Duration(t-p.sent), 0), v, true
+}
+
+func (m *Monitor) answered(t instant, p *probe) Verdict {
+	m.errors = 0
+	if m.fault != 0 {
+		if p.sent <= m.fault {
+			return m.stay(NoReason)
+		}
+		m.fault = 0 // asked and answered since: the fault is over, whoever forgot to say so
+	}
+	if !m.confirmed {
+		m.confirmed = true
+		return m.move(t, Active, Confirmed)
+	}
+	if m.state == Active {
+		return m.stay(HeartbeatAcked)
+	}
+	need := m.need()
+	if p.sent >= m.failed && (p.waiting || need == 1) && m.streak < 255 {
+		m.streak++
+	}
+	if int(m.streak) >= need {
+		return m.move(t, Active, HeartbeatAcked)
+	}
+	v := m.stay(HeartbeatAcked)
+	if m.state == Inactive {
+		streak := m.streak
+		v = m.move(t, PotentiallyFailed, HeartbeatAcked)
+		m.streak = streak
+		m.plan(p.sent)
+	}
+	// The timeout of the schedule dates from before this answer, with a backoff that has lost its cause.
+	if m.next != 0 {
+		m.next = min(m.next, p.sent+instant(m.cfg.Interval))
+	}
+	return v
+}
+
+// Expire takes the passing of time: heartbeats that were not answered within the timeout they were sent with are errors
+// of the path (RFC 9260 section 8.3), at most one per rto, which is the present timeout with its backoff. When the
+// verdict has Counted, the owner doubles that timeout.
+func (m *Monitor) Expire(now time.Time, rto time.Duration) Verdict {
+	t := m.since(now)
+	if !m.lapse(t) {
+		return m.stay(NoReason)
+	}
+	m.streak = 0
+	return m.fail(t, rto, HeartbeatTimeouts)
+}
+
+// DataTimeout tells that the retransmission timer of the path (T3) expired. rto is the timeout that ran out, before it is
+// doubled. It is an error like an unanswered heartbeat, and not counted within one rto of another (RFC 9260 section 8.2).
+func (m *Monitor) DataTimeout(now time.Time, rto time.Duration) Verdict {
+	m.streak = 0
+	return m.fail(m.since(now), rto, DataTimeouts)
+}
+
+// fail counts an error and draws the consequence.
+func (m *Monitor) fail(t instant, rto time.Duration, r Reason) Verdict {
+	if m.erred != 0 && t-m.erred < instant(rto) {
+		return m.stay(r)
+	}
+	m.erred = t
+	if int(m.errors) < 10*(m.cfg.PathMaxRetrans+1) {
+		m.errors++
+	}
+	v := m.stay(r)
+	switch {
+	case m.state == Inactive:
+	case int(m.errors) > m.cfg.PathMaxRetrans:
+		v = m.move(t, Inactive, r)
+	case m.state == Active && int(m.errors) > m.cfg.PFThreshold:
+		v = m.move(t, PotentiallyFailed, r)
+	}
+	v.Counted = true
+	return v
+}
+
+// DataAcked tells that something was acknowledged that had travelled by this path alone, which proves that the path works
+// (RFC 9260 section 8.2). It clears the errors and brings a failed path back at once (RFC 7829 section 3.2, 10). Never
+// call it for data that was sent on two paths: nobody knows which copy arrived (9). While a local fault stands, what
+// comes in now was sent before it, and moves nothing.
+func (m *Monitor) DataAcked(now time.Time) Verdict {
+	m.errors = 0
+	if m.fault != 0 || !m.confirmed || m.state == Active {
+		return m.stay(DataAcked)
+	}
+	if m.state == PotentiallyFailed && m.flaps > 0 {
+		m.flaps-- // the doubt was unfounded
+	}
+	return m.move(m.since(now), Active, DataAcked)
+}
+
+// Suspect tells that a detector faster than the timeout has cause to doubt an Active path: it becomes PotentiallyFailed,
+// and a heartbeat is due at once. No error is counted, so doubts alone never make a path Inactive.
+func (m *Monitor) Suspect(now time.Time) Verdict { return m.doubt(now, ProbeVerdict) }
+
+// SendFailed tells that a packet could not be handed to the network on this path (no route, a full socket), which the
+// system may or may not mean for long. It is treated like Suspect.
+func (m *Monitor) SendFailed(now time.Time) Verdict { return m.doubt(now, SendError) }
+
+func (m *Monitor) doubt(now time.Time, r Reason) Verdict {
+	m.streak = 0
+	if m.state != Active {
+		return m.stay(r)
+	}
+	return m.move(m.since(now), PotentiallyFailed, r)
+}
+
+// Fault tells that the local link or address of the path is gone (down true) or back (false). A path whose link is gone
+// is Inactive until it is told to be back or a heartbeat sent since is answered after all. When it is back, it must
+// answer before it is Active: it becomes PotentiallyFailed, or Unconfirmed if it was never confirmed, with a heartbeat
+// due at once and no errors held against it.
+func (m *Monitor) Fault(now time.Time, down bool) Verdict {
+	t := m.since(now)
+	if down {
+		if m.fault == 0 {
+			m.fault = t
+		}
+		return m.move(t, Inactive, LocalFault)
+	}
+	if m.fault == 0 {
+		return m.stay(LocalRepair)
+	}
+	m.fault = 0
+	m.errors = 0
+	m.failed = t
+	if !m.confirmed {
+		return m.move(t, Unconfirmed, LocalRepair)
+	}
+	return m.move(t, PotentiallyFailed, LocalRepair)
+}
