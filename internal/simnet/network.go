@@ -7,7 +7,6 @@ package simnet
 
 import (
 	"container/heap"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"iter"
@@ -16,6 +15,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/mono"
@@ -25,10 +25,10 @@ import (
 const Epoch = mono.Time(1_000_000_000)
 
 // ErrInterfaceDown is what a send from an address that is switched off returns, as a kernel would: a local fault.
-var ErrInterfaceDown = errors.New("simnet: local interface is down")
+var ErrInterfaceDown = fmt.Errorf("simnet: local interface is down: %w", syscall.EADDRNOTAVAIL)
 
 // ErrNoRoute is what a send to an address that no link leads to returns.
-var ErrNoRoute = errors.New("simnet: no route to host")
+var ErrNoRoute = fmt.Errorf("simnet: no link: %w", syscall.ENETUNREACH)
 
 // Network is hosts and the links between their addresses. A Network is used by one goroutine at a time.
 type Network struct {
