@@ -12,25 +12,25 @@ type CauseCode uint16
 
 // The error causes.
 const (
-	CauseInvalidStream         CauseCode = 1      // RFC 9260 section 3.3.10.1
-	CauseMissingParam          CauseCode = 2      // RFC 9260 section 3.3.10.2
-	CauseStaleCookie           CauseCode = 3      // RFC 9260 section 3.3.10.3
-	CauseOutOfResource         CauseCode = 4      // RFC 9260 section 3.3.10.4
-	CauseUnresolvableAddr      CauseCode = 5      // RFC 9260 section 3.3.10.5
-	CauseUnrecognizedChunk     CauseCode = 6      // RFC 9260 section 3.3.10.6
-	CauseInvalidParam          CauseCode = 7      // RFC 9260 section 3.3.10.7
-	CauseUnrecognizedParams    CauseCode = 8      // RFC 9260 section 3.3.10.8
-	CauseNoUserData            CauseCode = 9      // RFC 9260 section 3.3.10.9
-	CauseCookieInShutdown      CauseCode = 10     // RFC 9260 section 3.3.10.10
-	CauseRestartWithNewAddrs   CauseCode = 11     // RFC 9260 section 3.3.10.11
-	CauseUserAbort             CauseCode = 12     // RFC 9260 section 3.3.10.12
-	CauseProtocolViolation     CauseCode = 13     // RFC 9260 section 3.3.10.13
-	CauseDeleteLastAddr        CauseCode = 0xa0   // RFC 5061 section 4.3.1
-	CauseResourceShortage      CauseCode = 0xa1   // RFC 5061 section 4.3.2
-	CauseDeleteSourceAddr      CauseCode = 0xa2   // RFC 5061 section 4.3.3
-	CauseIllegalAsconfAck      CauseCode = 0xa3   // RFC 5061 section 4.3.4
-	CauseNoAuthorization       CauseCode = 0xa4   // RFC 5061 section 4.3.5
-	CauseUnsupportedHMAC       CauseCode = 0x0105 // RFC 4895 section 4.1
+	CauseInvalidStream       CauseCode = 1      // RFC 9260 section 3.3.10.1
+	CauseMissingParam        CauseCode = 2      // RFC 9260 section 3.3.10.2
+	CauseStaleCookie         CauseCode = 3      // RFC 9260 section 3.3.10.3
+	CauseOutOfResource       CauseCode = 4      // RFC 9260 section 3.3.10.4
+	CauseUnresolvableAddr    CauseCode = 5      // RFC 9260 section 3.3.10.5
+	CauseUnrecognizedChunk   CauseCode = 6      // RFC 9260 section 3.3.10.6
+	CauseInvalidParam        CauseCode = 7      // RFC 9260 section 3.3.10.7
+	CauseUnrecognizedParams  CauseCode = 8      // RFC 9260 section 3.3.10.8
+	CauseNoUserData          CauseCode = 9      // RFC 9260 section 3.3.10.9
+	CauseCookieInShutdown    CauseCode = 10     // RFC 9260 section 3.3.10.10
+	CauseRestartWithNewAddrs CauseCode = 11     // RFC 9260 section 3.3.10.11
+	CauseUserAbort           CauseCode = 12     // RFC 9260 section 3.3.10.12
+	CauseProtocolViolation   CauseCode = 13     // RFC 9260 section 3.3.10.13
+	CauseDeleteLastAddr      CauseCode = 0xa0   // RFC 5061 section 4.3.1
+	CauseResourceShortage    CauseCode = 0xa1   // RFC 5061 section 4.3.2
+	CauseDeleteSourceAddr    CauseCode = 0xa2   // RFC 5061 section 4.3.3
+	CauseIllegalAsconfAck    CauseCode = 0xa3   // RFC 5061 section 4.3.4
+	CauseNoAuthorization     CauseCode = 0xa4   // RFC 5061 section 4.3.5
+	CauseUnsupportedHMAC     CauseCode = 0x0105 // RFC 4895 section 4.1
 )
 
 // String returns the name the RFCs use, or "cause 0xNNNN" for a code without one.

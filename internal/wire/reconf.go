@@ -136,7 +136,7 @@ const (
 	ReconfigInProgress
 )
 
-// String returns a short name, or "result N" for a number without one.
+// String returns a short name, "unknown result" for a number without one.
 func (r ReconfigResult) String() string {
 	if int(r) < len(reconfigNames) {
 		return reconfigNames[r]
