@@ -1,0 +1,128 @@
+package tx
+
+import "github.com/go-multihome/multihome/internal/wire"
+
+// HasNew reports whether AppendNew could append something: data is queued, and the peer's window is open or a zero window
+// probe is due. False: AppendNew is certain to append nothing. True promises nothing about the next chunk's size.
+func (s *Sender) HasNew() bool {
+	return s.queued > 0 && s.count() < maxChunk && (s.PeerWindow() > 0 || s.base == s.next)
+}
+
+// WindowClosed reports whether the peer's window shuts out new data and nothing is outstanding, so that all that may go is
+// a zero window probe. AppendNew sends it when called; the caller decides when (RFC 9260 section 6.1 A: first after one
+// RTO, then less and less often).
+func (s *Sender) WindowClosed() bool {
+	return s.queued > 0 && s.base == s.next && s.PeerWindow() == 0
+}
+
+// WindowProbe reports whether a zero window probe is outstanding. While SACKs keep coming its timeouts are no errors of
+// the path (RFC 9260 section 6.1 A).
+func (s *Sender) WindowProbe() bool { return s.probing && s.base != s.next }
+
+// AppendNew cuts queued messages into chunks, numbers them and appends them to b while g.Budget is above zero and the peer's
+// window allows. It returns the payload bytes appended; the caller takes them off its budget before the next call.
+//
+// Messages take turns by stream. A message that fits into g.MaxChunk is never cut, and a cut chunk is filled to
+// g.MaxChunk except at the message's end: what does not fit into what is left of a packet waits for the next packet. Only
+// a packet that is empty and still smaller than g.MaxChunk makes the chunk smaller.
+//
+// When the peer's window is smaller than the next chunk, nothing goes, unless nothing is outstanding: then one chunk goes
+// as a zero window probe (RFC 9260 section 6.1 A).
+func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
+	limit := min(g.MaxChunk, maxWire)
+	if b.Empty() {
+		limit = min(limit, b.Room())
+	}
+	limit = limit&^3 - s.header()
+	sent := 0
+	for limit > 0 && sent < g.Budget {
+		st := s.pick()
+		if st == nil {
+			break
+		}
+		m := st.head
+		n := min(m.left, limit)
+		probe := n > s.PeerWindow()
+		if probe && s.base != s.next || s.count() >= maxChunk {
+			break
+		}
+		if !s.cut(b, g, st, n) {
+			break
+		}
+		s.probing = probe
+		sent += n
+	}
+	return sent
+}
+
+// maxWire keeps a chunk's length inside its 16-bit field.
+const maxWire = 1<<16 - 4
+
+// cut takes the next n bytes of the front message of st into a chunk of its own, in b and in the window. Every number is
+// assigned here and nowhere else, and only once the chunk is in the packet, so none is ever taken back.
+func (s *Sender) cut(b *wire.Builder, g *Grant, st *stream, n int) bool {
+	m := st.head
+	if !m.started() {
+		m.seq = st.number(m.Unordered, s.interleaving)
+	}
+	s.grow()
+	c := s.at(s.next)
+	*c = chunk{
+		msg: m, buf: m.cutBuf, off: uint16(m.cutOff), size: uint16(n),
+		seq: m.seq, fsn: uint32(m.fsn), lostOn: noPath,
+	}
+	if !m.started() {
+		c.flags |= flagBegin
+	}
+	end := n == m.left
+	if end {
+		c.flags |= flagEnd
+		if m.Immediate {
+			c.flags |= flagImmediate
+		}
+	}
+	if !s.write(b, c, s.next, g.Immediate) {
+		c.msg, c.buf = nil, nil
+		return false
+	}
+	if !m.started() {
+		st.count(m.Unordered, s.interleaving)
+	}
+	m.advance(n)
+	m.fsn++
+	c.move(fateOutstanding)
+	idx := s.next
+	s.next++
+	s.queued -= n
+	s.unfreed += n
+	s.out += n
+	s.launch(c, idx, g.Path, g.Now)
+	s.took(st, end)
+	return true
+}
+
+// number returns the next message's SSN or MID. DATA has no number for unordered messages (RFC 9260 section 6.6); I-DATA
+// counts them apart (RFC 8260 section 2.1).
+func (st *stream) number(unordered, interleaving bool) uint32 {
+	switch {
+	case interleaving && unordered:
+		return uint32(st.umid)
+	case interleaving:
+		return uint32(st.mid)
+	case unordered:
+		return 0
+	}
+	return uint32(st.ssn)
+}
+
+// count takes the number that number returned.
+func (st *stream) count(unordered, interleaving bool) {
+	switch {
+	case interleaving && unordered:
+		st.umid++
+	case interleaving:
+		st.mid++
+	case !unordered:
+		st.ssn++
+	}
+}

@@ -1,0 +1,95 @@
+package tx
+
+import (
+	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/serial"
+)
+
+// Message is one user message on its way out. The user fills the exported fields before Push; from then on the message
+// belongs to the Sender, which frees it when the peer has acknowledged all of it.
+//
+// Its bytes lie in one chain of any length. They are copied from there into a packet at every transmission, so nothing
+// is cloned for a resend.
+type Message struct {
+	SID       uint16       // outbound stream
+	PPID      uint32       // payload protocol identifier, passed through (RFC 9260 section 3.3.1)
+	Unordered bool         // delivered without regard to the stream's order (RFC 9260 section 6.6)
+	Immediate bool         // the last fragment carries the I bit: the peer should acknowledge at once (RFC 9260 section 6.1)
+	Data      pktbuf.Chain // the payload; at least one byte
+
+	next *Message // behind it in its stream's queue
+	st   *stream
+
+	// How far it is cut: the next fragment begins at cutOff in cutBuf. The cursor never rests at the end of a buffer,
+	// so it cannot point into one that was acknowledged and freed.
+	cutBuf *pktbuf.Buf
+	cutOff int
+	left   int // bytes not yet cut
+
+	headLeft int        // bytes of Data.Head not yet acknowledged
+	seq      uint32     // SSN (DATA) or MID (I-DATA), given when the first fragment is cut
+	fsn      serial.FSN // of the next fragment (RFC 8260 section 2.1)
+}
+
+var messages pktbuf.Pool[Message]
+
+// NewMessage returns an empty message from the pool. Push hands it over; a message that is not pushed goes back with Free.
+func NewMessage() *Message { return messages.Get() }
+
+// Free gives the message and its bytes back. Only the owner may call it: after a successful Push that is the Sender.
+func (m *Message) Free() {
+	m.Data.Free()
+	*m = Message{}
+	messages.Put(m)
+}
+
+// begin sets the cursors of a message that enters a queue.
+func (m *Message) begin() {
+	m.left = m.Data.Len
+	m.headLeft = m.Data.Head.Len()
+	m.cutBuf, m.cutOff = m.Data.Head, 0
+	m.skip()
+}
+
+// skip moves the cut cursor off buffers that have nothing left.
+func (m *Message) skip() {
+	for m.cutBuf != nil && m.cutOff >= m.cutBuf.Len() {
+		m.cutOff -= m.cutBuf.Len()
+		m.cutBuf = m.cutBuf.Next()
+	}
+}
+
+// started reports whether a fragment of it was cut.
+func (m *Message) started() bool { return m.left != m.Data.Len }
+
+// advance moves the cut cursor over n bytes.
+func (m *Message) advance(n int) {
+	m.left -= n
+	m.cutOff += n
+	m.skip()
+}
+
+// acked gives back the buffers that hold only bytes acknowledged up to and including the next n. Acknowledgement is
+// cumulative and fragments are cut in order, so the bytes go from the front: a message larger than memory allows in one
+// piece shrinks while it is being sent.
+func (m *Message) acked(n int) {
+	m.headLeft -= n
+	for m.headLeft <= 0 && m.Data.Head != nil {
+		b := m.Data.Head
+		m.Data.Head = b.Next()
+		b.Free()
+		if m.Data.Head == nil {
+			m.Data.Tail = nil
+			return
+		}
+		m.headLeft += m.Data.Head.Len()
+	}
+}
+
+// copyOut fills dst with the payload that begins at off in b and may run on into the buffers behind it.
+func copyOut(dst []byte, b *pktbuf.Buf, off int) {
+	for n := copy(dst, b.Bytes()[off:]); n < len(dst); {
+		b = b.Next()
+		n += copy(dst[n:], b.Bytes())
+	}
+}

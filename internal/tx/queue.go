@@ -1,0 +1,99 @@
+package tx
+
+import (
+	"errors"
+
+	"github.com/go-multihome/multihome/internal/serial"
+)
+
+// Errors of Push.
+var (
+	ErrStream = errors.New("tx: stream identifier beyond the outbound streams of the association") // RFC 9260 section 6.5
+	ErrEmpty  = errors.New("tx: message without a byte")                                           // RFC 9260 section 3.3.1: a DATA chunk carries user data
+)
+
+// stream is one outbound stream: the messages not yet cut to their end, and the numbers of the next ones.
+type stream struct {
+	head, tail *Message
+	next, prev *stream // scheduler's ring; nil while the stream is empty
+	held       int     // payload bytes queued or outstanding
+	mid        serial.MID
+	umid       serial.MID // unordered messages count apart (RFC 8260 section 2.1)
+	ssn        serial.SSN
+}
+
+// pageStreams is how many streams are allocated together. A stream that was never used costs nothing, and one that was
+// keeps its numbers for good.
+const pageStreams = 8
+
+type streamPage [pageStreams]stream
+
+// stream returns the stream of an identifier that is known to be in range, allocating its page at first use.
+func (s *Sender) stream(sid uint16) *stream {
+	page := int(sid) / pageStreams
+	for len(s.pages) <= page {
+		s.pages = append(s.pages, nil)
+	}
+	if s.pages[page] == nil {
+		s.pages[page] = new(streamPage)
+	}
+	return &s.pages[page][sid%pageStreams]
+}
+
+// Push queues m behind what its stream holds. The Sender owns m unless an error comes back: ErrStream or ErrEmpty.
+// There is no limit here; the caller compares Held and StreamHeld with its own.
+func (s *Sender) Push(m *Message) error {
+	if int(m.SID) >= s.streams {
+		return ErrStream
+	}
+	if m.Data.Len == 0 {
+		return ErrEmpty
+	}
+	st := s.stream(m.SID)
+	m.begin()
+	m.st, m.next = st, nil
+	if st.tail == nil {
+		st.head = m
+		s.sched.ready(st)
+	} else {
+		st.tail.next = m
+	}
+	st.tail = m
+	st.held += m.left
+	s.queued += m.left
+	return nil
+}
+
+// pop takes the front message, cut to its end, off its stream's queue. Its chunks keep it alive from here.
+func (s *Sender) pop(st *stream) {
+	m := st.head
+	st.head, m.next = m.next, nil
+	if st.head == nil {
+		st.tail = nil
+		s.sched.idle(st)
+	}
+}
+
+// Held returns the payload bytes the Sender keeps: queued, or sent and not yet covered by the cumulative TSN. Bytes
+// acknowledged by a gap block count, since the peer may take that back (RFC 9260 section 6.2).
+func (s *Sender) Held() int { return s.queued + s.unfreed }
+
+// StreamHeld is Held of one stream; zero for a stream never used.
+func (s *Sender) StreamHeld(sid uint16) int {
+	page := int(sid) / pageStreams
+	if page >= len(s.pages) || s.pages[page] == nil {
+		return 0
+	}
+	return s.pages[page][sid%pageStreams].held
+}
+
+// Queued returns the payload bytes that were never sent.
+func (s *Sender) Queued() int { return s.queued }
+
+// Outstanding returns the payload bytes that were sent and are not acknowledged, by the cumulative TSN or a gap block.
+// Those marked lost and waiting to be sent again count.
+func (s *Sender) Outstanding() int { return s.out + s.lostBytes }
+
+// Done reports whether nothing is queued and everything sent is covered by the cumulative TSN: what SHUTDOWN waits for
+// (RFC 9260 section 9.2).
+func (s *Sender) Done() bool { return s.queued == 0 && s.base == s.next }

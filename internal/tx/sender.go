@@ -1,0 +1,122 @@
+// Package tx is what leaves an association: user messages queued by stream, cut into numbered chunks, remembered until the
+// peer has acknowledged them, found lost, and sent again.
+//
+// It knows TSNs and, by number, the paths they travelled on. It does not know what a path is, how large its congestion
+// window is or whether it is alive: the owner says with each Grant what may go where, and learns from each AckResult what
+// became of it. Nothing here reads a clock, and nothing is sent except what an Append call writes into a packet.
+//
+// A chunk may be under way on several paths at once. It is outstanding as long as one of its transmissions counts as in
+// flight, lost when none does, and then it waits to be sent again: the owner calls AppendResend before AppendNew.
+package tx
+
+import (
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/serial"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// Config is what setup has agreed on.
+type Config struct {
+	InitialTSN   serial.TSN // our first TSN
+	Streams      int        // outbound streams, 1 to 65535
+	PeerWindow   uint32     // the peer's a_rwnd from INIT or INIT ACK, bytes
+	Interleaving bool       // I-DATA instead of DATA (RFC 8260)
+}
+
+// Grant is leave to send on one path.
+type Grant struct {
+	Now       mono.Time      // must not go back from call to call
+	Path      locator.PathID // below locator.MaxPaths
+	Budget    int            // payload bytes the path may take; a chunk goes while it is above zero (RFC 9260 section 6.1 B)
+	MaxChunk  int            // largest new chunk, its header included: the AMDCS
+	Immediate bool           // set the I bit (RFC 9260 section 6.1)
+}
+
+// Sender is the sending half of one association. Init makes it ready; it holds next to nothing until it is used.
+//
+// The Append calls do not change their Grant: the caller takes the payload bytes they return off its budget.
+type Sender struct {
+	// Window: TSNs from base to before next, unwrapped to 64 bits. base-1 is the cumulative TSN acknowledged.
+	ring       []chunk // by TSN, its length a power of two
+	mask       uint64
+	base, next uint64
+	lost       bitring // chunks whose fate is lost
+	cand       bitring // probe candidates
+	probed     uint8   // how many went since StartProbe: 0, 1, 2 or more
+
+	probing      bool // the chunk at base is a zero window probe
+	interleaving bool
+
+	// Payload bytes, each in exactly one of the first three, or acknowledged by a gap block.
+	queued    int // not cut yet
+	out       int // outstanding
+	lostBytes int // lost
+	unfreed   int // cut, and not covered by the cumulative TSN
+	arwnd     int // the peer's latest a_rwnd
+
+	tracks [locator.MaxPaths]*track
+
+	gaps, newGaps []span // acknowledged by gap blocks: as of the last SACK, and of the one being read
+	longest       int    // gap blocks of the longest list seen
+
+	// Queues.
+	streams int
+	pages   []*streamPage
+	cutting *stream // its front message is cut in part, and DATA lets nothing come between
+	sched   scheduler
+	rr      roundRobin
+}
+
+// Init makes s ready to send. It may be called again after Drop, for an association that restarts.
+func (s *Sender) Init(cfg *Config) {
+	first := uint64(1)<<32 | uint64(cfg.InitialTSN)
+	*s = Sender{
+		base: first, next: first,
+		arwnd:        int(cfg.PeerWindow),
+		streams:      cfg.Streams,
+		interleaving: cfg.Interleaving,
+	}
+	s.sched = &s.rr
+}
+
+// CumAcked returns the Cumulative TSN Ack Point (RFC 9260 section 1.4): all up to and with it has arrived.
+func (s *Sender) CumAcked() serial.TSN { return serial.TSN(s.base - 1) }
+
+// NextTSN returns the TSN the next new chunk gets.
+func (s *Sender) NextTSN() serial.TSN { return serial.TSN(s.next) }
+
+// Drop frees every message, sent or not, and returns the payload bytes that were not acknowledged by the cumulative TSN.
+// The Sender needs Init before it is used again.
+func (s *Sender) Drop() (unsent int) {
+	unsent = s.Held()
+	for idx := s.base; idx != s.next; idx++ {
+		// A message cut in part is still at the front of its stream's queue.
+		if c := s.at(idx); c.flags&flagEnd != 0 {
+			c.msg.Free()
+		}
+	}
+	for st := s.sched.next(); st != nil; st = s.sched.next() {
+		for st.head != nil {
+			m := st.head
+			s.pop(st)
+			m.Free()
+		}
+	}
+	*s = Sender{base: s.next, next: s.next, sched: &s.rr}
+	return unsent
+}
+
+// Trim gives back memory that only a busy Sender needs. It is for an association that falls idle; while anything is
+// outstanding it does nothing.
+func (s *Sender) Trim() {
+	if s.base != s.next {
+		return
+	}
+	s.ring, s.mask, s.lost, s.cand = nil, 0, bitring{}, bitring{}
+	s.gaps, s.newGaps = nil, nil
+	for _, t := range s.tracks {
+		if t != nil {
+			t.recs, t.head, t.tail = nil, 0, 0
+		}
+	}
+}
