@@ -26,7 +26,9 @@
 //	if v.Counted { rto.Backoff() }
 //	if m.Due(now) {
 //		nonce := random64()
-//		if send(path, nonce) == nil {
+//		if err := send(path, nonce); err != nil {
+//			v = m.SendFailed(now)
+//		} else {
 //			m.Sent(now, nonce, m.Purpose(), rto, randomFloat())
 //		}
 //	}

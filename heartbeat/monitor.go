@@ -46,7 +46,7 @@ func (m *Monitor) Init(cfg *Config, now time.Time, confirmed bool) {
 	if cfg == nil {
 		cfg = &defaults
 	}
-	*m = Monitor{cfg: cfg, base: now, rto: pace, confirmed: confirmed, lastUse: 1, entered: 1}
+	*m = Monitor{cfg: cfg, base: now, rto: startRTO, confirmed: confirmed, lastUse: 1, entered: 1}
 	if confirmed {
 		m.state = Active
 		m.plan(1)
@@ -56,6 +56,9 @@ func (m *Monitor) Init(cfg *Config, now time.Time, confirmed bool) {
 }
 
 var defaults = DefaultConfig()
+
+// startRTO stands in for the path's timeout until the first heartbeat tells it (RTO.Initial of RFC 9260 section 16).
+const startRTO = time.Second
 
 // SetConfig changes the tuning, for example to switch the heartbeats on or off, and plans the next heartbeat by it.
 func (m *Monitor) SetConfig(now time.Time, cfg *Config) {
@@ -93,10 +96,13 @@ func (m *Monitor) Flaps() int { return int(m.flaps) }
 // Stats returns the counters.
 func (m *Monitor) Stats() Stats { return m.stats }
 
-// ReturnsLeft returns how many more heartbeats in a row must be answered for a path that failed to be Active again.
+// ReturnsLeft returns how many more heartbeats in a row must be answered for the path to be Active, 0 when it is.
 func (m *Monitor) ReturnsLeft() int {
-	if m.state != PotentiallyFailed && m.state != Inactive {
+	switch {
+	case m.state == Active:
 		return 0
+	case !m.confirmed:
+		return 1
 	}
 	return max(m.need()-int(m.streak), 0)
 }
@@ -128,7 +134,6 @@ func (m *Monitor) move(t instant, to State, r Reason) Verdict {
 	switch to {
 	case Active:
 		m.streak = 0
-		m.asked = 0
 		m.plan(t)
 	case PotentiallyFailed:
 		// The first heartbeat goes out at once (RFC 7829 section 3.2, 6), unless heartbeats are switched off (5).
@@ -171,13 +176,16 @@ func (m *Monitor) Ack(now time.Time, nonce uint64) (rtt time.Duration, v Verdict
 		return 0, m.stay(NoReason), false
 	}
 	t := m.since(now)
+	rtt = max(time.Duration(t-p.sent), 0)
 	m.stats.Answered++
 	if !p.waiting {
 		m.stats.Late++
 	}
+	// The timeout known here may hold a backoff, which the answer has ended; three round trips is what a first sample makes.
+	m.rto = min(m.rto, max(startRTO, 3*rtt))
 	v = m.answered(t, &p)
 	v.Purpose = p.purpose
-	return max(time.Duration(t-p.sent), 0), v, true
+	return rtt, v, true
 }
 
 func (m *Monitor) answered(t instant, p *probe) Verdict {
@@ -196,7 +204,11 @@ func (m *Monitor) answered(t instant, p *probe) Verdict {
 		return m.stay(HeartbeatAcked)
 	}
 	need := m.need()
-	if p.sent >= m.failed && (p.waiting || need == 1) && m.streak < 255 {
+	counts := p.sent >= m.failed && (p.waiting || need == 1)
+	if m.state == Inactive && need == 1 {
+		counts = true // any answer will do (RFC 9260 section 8.3)
+	}
+	if counts && m.streak < 255 {
 		m.streak++
 	}
 	if int(m.streak) >= need {
@@ -209,9 +221,8 @@ func (m *Monitor) answered(t instant, p *probe) Verdict {
 		m.streak = streak
 		m.plan(p.sent)
 	}
-	// The timeout of the schedule dates from before this answer, with a backoff that has lost its cause.
 	if m.next != 0 {
-		m.next = min(m.next, p.sent+instant(m.cfg.Interval))
+		m.next = min(m.next, p.sent+instant(m.rto))
 	}
 	return v
 }
@@ -235,9 +246,9 @@ func (m *Monitor) DataTimeout(now time.Time, rto time.Duration) Verdict {
 	return m.fail(m.since(now), rto, DataTimeouts)
 }
 
-// fail counts an error and draws the consequence.
+// fail counts an error and draws the consequence. Silence while a local fault stands is no news.
 func (m *Monitor) fail(t instant, rto time.Duration, r Reason) Verdict {
-	if m.erred != 0 && t-m.erred < instant(rto) {
+	if m.fault != 0 || m.erred != 0 && t-m.erred < instant(rto) {
 		return m.stay(r)
 	}
 	m.erred = t
@@ -262,6 +273,10 @@ func (m *Monitor) fail(t instant, rto time.Duration, r Reason) Verdict {
 // comes in now was sent before it, and moves nothing.
 func (m *Monitor) DataAcked(now time.Time) Verdict {
 	m.errors = 0
+	for i := range m.probes {
+		m.probes[i].waiting = false // answered in another way
+	}
+	m.rto = min(m.rto, startRTO) // as in Ack
 	if m.fault != 0 || !m.confirmed || m.state == Active {
 		return m.stay(DataAcked)
 	}
@@ -276,8 +291,14 @@ func (m *Monitor) DataAcked(now time.Time) Verdict {
 func (m *Monitor) Suspect(now time.Time) Verdict { return m.doubt(now, ProbeVerdict) }
 
 // SendFailed tells that a packet could not be handed to the network on this path (no route, a full socket), which the
-// system may or may not mean for long. It is treated like Suspect.
-func (m *Monitor) SendFailed(now time.Time) Verdict { return m.doubt(now, SendError) }
+// system may or may not mean for long. It is treated like Suspect, but the next heartbeat is tried after a timeout only.
+// When the packet was a heartbeat, call it in place of Sent.
+func (m *Monitor) SendFailed(now time.Time) Verdict {
+	v := m.doubt(now, SendError)
+	m.asked = 0
+	m.plan(m.since(now))
+	return v
+}
 
 func (m *Monitor) doubt(now time.Time, r Reason) Verdict {
 	m.streak = 0
