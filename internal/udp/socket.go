@@ -15,14 +15,23 @@ import (
 // the packets count as sent and lost.
 var ErrBlocked = errors.New("udp: send buffer full")
 
+// ErrPeer says that the socket cannot name the packet's destination: no address, port 0, the other address family, or
+// a zone that is no interface. IsLocalFault holds for it.
+var ErrPeer = errors.New("udp: destination cannot be reached from this socket")
+
+// errSegment refuses a packet made of segments: no socket here offers segmentation offload yet.
+var errSegment = errors.New("udp: segmented packet on a socket without segmentation offload")
+
 // Socket is one local locator's packets, in and out. ReadBatch is called by one goroutine at a time, WriteBatch by many.
 type Socket interface {
-	// ReadBatch waits for at least one packet and fills b. It returns net.ErrClosed after Close.
-	// Other errors are about earlier sends (ICMP) or passing; the reader counts them and reads on.
+	// ReadBatch waits for at least one packet and fills b. It returns exactly net.ErrClosed after Close, which also
+	// frees a reader that waits. Other errors are about earlier sends (ICMP) or passing; the reader counts them and
+	// reads on, and should pause when several come in a row.
 	ReadBatch(b *Batch) error
 
 	// WriteBatch sends packets in order and never waits. It returns how many were taken and, when that is not all of
-	// them, why packet n was not: ErrBlocked, or the send error of that packet alone.
+	// them, why packet n was not: ErrBlocked, net.ErrClosed, or the send error of that packet alone, after which the
+	// caller may go on with packet n+1. IsLocalFault and IsTooBig tell what a send error means.
 	WriteBatch(pkts []pktbuf.Packet) (n int, err error)
 
 	// Local returns the bound address. Its port is never zero.
@@ -30,21 +39,3 @@ type Socket interface {
 
 	Close() error
 }
-
-// Slot is one received datagram, or several of equal size (the last may be shorter) side by side when Segment is set.
-type Slot struct {
-	Buf     []byte         // valid until the next ReadBatch
-	Peer    netip.AddrPort // where it came from; IPv4-mapped addresses come as IPv4
-	ECN     uint8          // ECN bits of the IP header
-	Segment int            // size of each datagram in Buf when the kernel coalesced several (GRO); 0: Buf is one datagram
-}
-
-// Batch is what one ReadBatch fills. Its memory belongs to the reader and is used again at the next call.
-type Batch struct {
-	Slots []Slot // filled slots
-	mem   []byte
-	impl  any // scratch of the socket implementation
-}
-
-// MaxDatagram is the largest datagram a slot takes; longer ones are cut by the kernel and fail their checksum.
-const MaxDatagram = 65535

@@ -1,0 +1,104 @@
+package udp
+
+import "net/netip"
+
+// Slot is one received datagram, or several of equal size (the last may be shorter) side by side when Segment is set.
+type Slot struct {
+	Buf     []byte         // valid until the next ReadBatch
+	Peer    netip.AddrPort // where it came from; IPv4-mapped addresses come as IPv4
+	ECN     uint8          // ECN bits of the IP header; 0 where the socket cannot tell
+	Segment int            // size of each datagram in Buf when the kernel coalesced several (GRO); 0: Buf is one datagram
+}
+
+// MaxDatagram is the largest datagram a slot takes: UDP knows none larger.
+const MaxDatagram = 65535
+
+// Memory of a batch. 64 KiB behind every slot would be megabytes per socket that are hardly ever touched, and 2 KiB too
+// little for a path of jumbo frames. So slot 0 takes any datagram and the others start small; a datagram that is larger,
+// which on a quiet socket arrives in slot 0, makes them grow for good before the next read. One that finds a small slot
+// is cut, counted and dropped, once or twice in a socket's life; the packet is lost as others are.
+const (
+	smallSlot   = 2048
+	batchMemory = 1 << 20 // grown slots become fewer rather than let a batch exceed this
+	fewSlots    = 16      // but never fewer than these, if there were as many
+)
+
+// Batch is what one ReadBatch fills. Its memory belongs to the reader and is used again at the next call.
+type Batch struct {
+	Slots []Slot // filled slots
+
+	all    []Slot
+	mem    []byte
+	first  int // bytes of slot 0
+	size   int // bytes of each other slot
+	usable int // slots with memory behind them
+	want   int // largest datagram seen; at most size, or Reset grows
+	layout int // counts changes of mem, for scratch that points into it
+
+	scratch any // of the socket implementation that read last
+}
+
+// NewBatch returns a batch of at most the given number of slots, at least 1. With gro every slot takes 64 KiB, for a
+// socket whose kernel coalesces datagrams; a few slots are plenty then.
+func NewBatch(slots int, gro bool) *Batch {
+	b := &Batch{all: make([]Slot, max(slots, 1)), first: MaxDatagram + 1, size: smallSlot}
+	if gro {
+		b.size = MaxDatagram + 1
+	}
+	b.usable = len(b.all)
+	b.lay()
+	return b
+}
+
+func (b *Batch) lay() {
+	b.mem = make([]byte, b.first+(b.usable-1)*b.size)
+	b.layout++
+}
+
+// Cap returns how many datagrams the batch takes now.
+func (b *Batch) Cap() int { return b.usable }
+
+// Reset empties the batch. Every ReadBatch begins with it.
+func (b *Batch) Reset() {
+	b.Slots = b.all[:0]
+	if b.want <= b.size {
+		return
+	}
+	for b.size < b.want {
+		b.size *= 2
+	}
+	b.usable = min(b.usable, max(fewSlots, batchMemory/b.size))
+	b.lay() // the slots handed out before keep the old memory alive as long as somebody looks at them
+}
+
+// buffer returns the memory of slot i.
+func (b *Batch) buffer(i int) []byte {
+	if i == 0 {
+		return b.mem[:b.first:b.first]
+	}
+	lo := b.first + (i-1)*b.size
+	return b.mem[lo : lo+b.size : lo+b.size]
+}
+
+// saw notes the size of a datagram, so that the next one like it fits any slot.
+func (b *Batch) saw(n int) {
+	if n > b.want {
+		b.want = min(n, MaxDatagram)
+	}
+}
+
+// Append copies a datagram into the next slot, for sockets that are not the kernel's. It reports false, and takes
+// nothing, when the batch is full or the datagram is too large.
+func (b *Batch) Append(data []byte, peer netip.AddrPort, ecn uint8) bool {
+	n := len(b.Slots)
+	if n >= b.usable {
+		return false
+	}
+	b.saw(len(data))
+	buf := b.buffer(n)
+	if len(data) > len(buf) {
+		return false
+	}
+	b.Slots = append(b.Slots, Slot{Buf: buf[:copy(buf, data)], Peer: peer, ECN: ecn})
+	return true
+}

@@ -1,0 +1,178 @@
+package udp
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-multihome/multihome/internal/pktbuf"
+)
+
+// single is the portable socket: one datagram per call. It stands on the kernel's UDP where there is no recvmmsg, and
+// on any net.PacketConn that a program brings along.
+type single struct {
+	conn  datagrams
+	local netip.AddrPort
+	df    bool
+
+	in  inCounts
+	out outCounts
+
+	closed atomic.Bool
+	mu     sync.Mutex // writers one at a time: they share the deadline and, without DF, the socket option
+}
+
+// datagrams is what a single stands on. read waits, write never does: it returns ErrBlocked when it would have to.
+// begin is called once before the writes of a batch. setDF reports whether the socket's option could be set.
+type datagrams interface {
+	read(buf []byte) (int, netip.AddrPort, error)
+	begin() error
+	write(buf []byte, peer netip.AddrPort) error
+	setDF(on bool) bool
+	SetReadDeadline(time.Time) error
+	Close() error
+}
+
+// patience bounds a write where the only way not to wait is a deadline. A deadline of now would fail even a write that
+// need not wait.
+const patience = time.Millisecond
+
+// errUnnamed marks a datagram whose source is no UDP address.
+var errUnnamed = errors.New("udp: source of a datagram is not an IP address and port")
+
+func newSingle(conn datagrams, local netip.AddrPort) *single {
+	return &single{conn: conn, local: local, df: conn.setDF(true)}
+}
+
+func (s *single) Local() netip.AddrPort { return s.local }
+
+// Close also frees a reader of a connection whose own Close would not.
+func (s *single) Close() error {
+	s.closed.Store(true)
+	err := s.conn.Close()
+	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+	return err
+}
+
+// Stats returns the counters; they may be read at any time. Buffer sizes are not known here.
+func (s *single) Stats() Stats {
+	st := Stats{DF: s.df}
+	st.fill(&s.in, &s.out)
+	return st
+}
+
+// ReadBatch implements Socket: it returns one datagram, in the slot that takes any size.
+func (s *single) ReadBatch(b *Batch) error {
+	for {
+		b.Reset()
+		buf := b.buffer(0)
+		n, peer, err := s.conn.read(buf)
+		switch {
+		case err == nil && n <= MaxDatagram:
+			s.in.batches.Add(1)
+			s.in.packets.Add(1)
+			s.in.bytes.Add(uint64(n))
+			b.Slots = append(b.Slots, Slot{Buf: buf[:n:n], Peer: peer})
+			return nil
+		case err == nil:
+			s.in.cut.Add(1)
+		case err == errUnnamed:
+			s.in.unnamed.Add(1)
+		case s.closed.Load(), errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe):
+			return net.ErrClosed // whatever words a foreign connection has for it
+		default:
+			s.in.errors.Add(1)
+			return err
+		}
+	}
+}
+
+// WriteBatch implements Socket.
+func (s *single) WriteBatch(pkts []pktbuf.Packet) (n int, err error) {
+	if len(pkts) == 0 {
+		return 0, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err = s.conn.begin(); err == nil {
+		for n < len(pkts) {
+			if err = s.writeOne(&pkts[n]); err != nil {
+				break
+			}
+			s.out.bytes.Add(uint64(len(pkts[n].Buf)))
+			n++
+		}
+	}
+	if errors.Is(err, net.ErrClosed) {
+		err = net.ErrClosed
+	}
+	if n > 0 {
+		s.out.batches.Add(uint64(n))
+		s.out.packets.Add(uint64(n))
+	}
+	s.out.ended(err)
+	return n, err
+}
+
+func (s *single) writeOne(p *pktbuf.Packet) error {
+	if p.Segment != 0 {
+		return errSegment
+	}
+	if p.Peer.Port() == 0 || !p.Peer.Addr().IsValid() {
+		return ErrPeer
+	}
+	if p.NoDF && s.df {
+		s.conn.setDF(false)
+		defer s.conn.setDF(true)
+	}
+	err := s.conn.write(p.Buf, p.Peer)
+	if err == nil {
+		return nil
+	}
+	if no, ok := errnoOf(err); ok && blocked(no) {
+		return ErrBlocked
+	}
+	if te, ok := errors.AsType[net.Error](err); ok && te.Timeout() {
+		return ErrBlocked
+	}
+	return err
+}
+
+// datagram is the kernel's UDP socket for single.
+type datagram struct {
+	*net.UDPConn
+	inet6 bool
+	now   nowait
+}
+
+// newDatagram takes the connection over; inet6 is the family of the address it is bound to.
+func newDatagram(conn *net.UDPConn, inet6 bool) (*datagram, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	d := &datagram{UDPConn: conn, inet6: inet6}
+	d.now.init(conn, raw, inet6)
+	return d, nil
+}
+
+func (d *datagram) read(buf []byte) (int, netip.AddrPort, error) {
+	n, peer, err := d.ReadFromUDPAddrPort(buf)
+	return n, netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), err
+}
+
+func (d *datagram) begin() error { return d.now.begin() }
+
+func (d *datagram) write(buf []byte, peer netip.AddrPort) error {
+	addr := peer.Addr().Unmap()
+	if addr.Is6() != d.inet6 {
+		return ErrPeer
+	}
+	return d.now.write(buf, netip.AddrPortFrom(addr, peer.Port()))
+}
+
+func (d *datagram) setDF(on bool) bool { return d.now.setDF(on) }

@@ -1,0 +1,66 @@
+package udp
+
+import "sync/atomic"
+
+// Stats counts what a socket did since it was opened, and tells what its kernel agreed to.
+type Stats struct {
+	BatchesIn  uint64 // reads that returned datagrams
+	PacketsIn  uint64
+	BytesIn    uint64
+	Cut        uint64 // datagrams larger than their slot, dropped
+	Unnamed    uint64 // datagrams whose source could not be understood, dropped
+	ReadErrors uint64 // passing errors returned by ReadBatch
+	Overflows  uint64 // datagrams the kernel dropped because the receive buffer was full (Linux)
+
+	BatchesOut uint64 // system calls, or calls of the wrapped connection, that took packets
+	PacketsOut uint64
+	BytesOut   uint64
+	Blocked    uint64 // writes that ended in ErrBlocked
+	SendErrors uint64 // writes that ended in another error
+
+	DF          bool // packets leave unfragmented (IPv4 Don't Fragment) unless Packet.NoDF asks otherwise
+	ECN         bool // Slot.ECN is filled
+	RecvBuffer  int  // bytes of the kernel's receive buffer as it reports them; 0: unknown
+	SendBuffer  int  // likewise, send buffer
+	BatchSystem bool // many datagrams per system call
+}
+
+// StatsOf returns the counters of a socket that keeps any; all sockets of this package do.
+func StatsOf(s Socket) (Stats, bool) {
+	c, ok := s.(interface{ Stats() Stats })
+	if !ok {
+		return Stats{}, false
+	}
+	return c.Stats(), true
+}
+
+// inCounts is written by the one reader, outCounts by all writers; they are kept apart so that the two sides do not
+// share a cache line.
+type inCounts struct {
+	batches, packets, bytes, cut, unnamed, errors, overflows atomic.Uint64
+	_                                                        [64]byte
+}
+
+type outCounts struct {
+	batches, packets, bytes, blocked, errors atomic.Uint64
+}
+
+// fill copies the counters.
+func (st *Stats) fill(in *inCounts, out *outCounts) {
+	st.BatchesIn, st.PacketsIn, st.BytesIn = in.batches.Load(), in.packets.Load(), in.bytes.Load()
+	st.Cut, st.Unnamed, st.ReadErrors = in.cut.Load(), in.unnamed.Load(), in.errors.Load()
+	st.Overflows = in.overflows.Load()
+	st.BatchesOut, st.PacketsOut, st.BytesOut = out.batches.Load(), out.packets.Load(), out.bytes.Load()
+	st.Blocked, st.SendErrors = out.blocked.Load(), out.errors.Load()
+}
+
+// ended counts the error a write ended with.
+func (c *outCounts) ended(err error) {
+	switch err {
+	case nil:
+	case ErrBlocked:
+		c.blocked.Add(1)
+	default:
+		c.errors.Add(1)
+	}
+}
