@@ -90,6 +90,7 @@ var (
 		"udp":    {"golang.org/x/sys/"},
 		"driver": {"golang.org/x/sys/"},
 		"netlab": {"golang.org/x/sys/"},
+		"needs":  {"golang.org/x/sys/"},
 	}
 
 	// outsideTests may be imported by every test; outsideTestsOf by the tests of one room.

@@ -25,6 +25,9 @@ var waiting = setOf("After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Slee
 // skipping are the calls that end a test without a verdict.
 var skipping = setOf("Skip", "Skipf", "SkipNow")
 
+// testers are the names a testing.TB goes by.
+var testers = setOf("t", "b", "f", "tb")
+
 // impure are the packages that bring locks, randomness, sockets or the machine into a room.
 var impure = setOf("sync", "sync/atomic", "math/rand", "math/rand/v2", "crypto/rand", "net", "os", "syscall")
 
@@ -98,7 +101,11 @@ func (c *checker) skips() {
 	}
 	ast.Inspect(c.file, func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallExpr); ok {
-			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && c.test && skipping[sel.Sel.Name] {
+			sel, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || !c.test || !skipping[sel.Sel.Name] {
+				return true
+			}
+			if x, ok := sel.X.(*ast.Ident); ok && testers[x.Name] {
 				c.say(n.Pos(), "skips on its own instead of asking package needs")
 			}
 		}

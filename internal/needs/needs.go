@@ -41,7 +41,7 @@ func Linux(t T) {
 func Root(t T) {
 	t.Helper()
 	if id := os.Geteuid(); id != 0 {
-		missing(t, "needs root, and this is user %d (unshare -Ur may do)", id)
+		missing(t, "needs root, and this is user %d (unshare -Urn may do)", id)
 	}
 }
 
