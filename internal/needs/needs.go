@@ -64,7 +64,8 @@ func File(t T, path, pkg string) {
 // netnsErr is why no network namespace can be made, tried once per process.
 var netnsErr = sync.OnceValue(tryNetns)
 
-// Netns asks for what the network laboratory takes: Linux, the right to make network namespaces, ip, tc and nft.
+// Netns asks for what the network laboratory takes: Linux, the right to make network namespaces
+// and TUN interfaces, ip, tc and nft.
 func Netns(t T) {
 	t.Helper()
 	Linux(t)
@@ -72,6 +73,11 @@ func Netns(t T) {
 	Program(t, "ip", "iproute2")
 	Program(t, "tc", "iproute2")
 	Program(t, "nft", "nftables")
+	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
+		missing(t, "needs TUN interfaces: %v", err)
+	} else {
+		f.Close()
+	}
 	if err := netnsErr(); err != nil {
 		missing(t, "needs the right to make network namespaces: %v", err)
 	}
