@@ -115,8 +115,7 @@ func (p Param) value() (string, bool) {
 		a, ok := netip.AddrFromSlice(v)
 		return a.String(), ok && a.Is4() == (p.Type == wire.ParamIPv4)
 	case wire.ParamUnrecognized:
-		params, err := decodeParams(v)
-		return strings.TrimPrefix(paramList(params), " "), err == nil && len(params) > 0
+		return quoted(v)
 	case wire.ParamCookiePreservative:
 		return words(v, "+%dms")
 	case wire.ParamHostName:
@@ -140,7 +139,7 @@ func (p Param) value() (string, bool) {
 	case wire.ParamAddIP, wire.ParamDeleteIP, wire.ParamSetPrimary:
 		return correlated(v, func(rest []byte) (string, bool) {
 			params, err := decodeParams(rest)
-			if err != nil || len(params) != 1 {
+			if err != nil || len(params) != 1 || !params[0].address() {
 				return "", false
 			}
 			return params[0].value()
@@ -154,6 +153,24 @@ func (p Param) value() (string, bool) {
 		return words(v, "id=%d")
 	}
 	return reconfigValue(p.Type, v)
+}
+
+func (p Param) address() bool { return p.Type == wire.ParamIPv4 || p.Type == wire.ParamIPv6 }
+
+// quoted describes parameters inside another item. It looks into addresses and requests about them only: were it to look
+// into everything, a packet of parameters nested ever deeper would cost time by the square of its length.
+func quoted(v []byte) (string, bool) {
+	params, err := decodeParams(v)
+	out := make([]string, len(params))
+	for i, p := range params {
+		switch p.Type {
+		case wire.ParamIPv4, wire.ParamIPv6, wire.ParamAddIP, wire.ParamDeleteIP, wire.ParamSetPrimary:
+			out[i] = "[" + p.String() + "]"
+		default:
+			out[i] = fmt.Sprintf("[%v %d bytes]", p.Type, len(p.Value))
+		}
+	}
+	return strings.Join(out, " "), err == nil && len(params) > 0
 }
 
 // reconfigValue describes the parameters of RFC 6525 section 4.
@@ -274,8 +291,7 @@ func (c Cause) value() (string, bool) {
 		return fmt.Sprintf("(%v, %d bytes)", wire.ChunkType(v[0]), len(v)), true
 	case wire.CauseUnresolvableAddr, wire.CauseUnrecognizedParams, wire.CauseRestartWithNewAddrs,
 		wire.CauseDeleteLastAddr, wire.CauseResourceShortage, wire.CauseDeleteSourceAddr, wire.CauseNoAuthorization:
-		params, err := decodeParams(v)
-		return strings.TrimPrefix(paramList(params), " "), err == nil
+		return quoted(v)
 	case wire.CauseUserAbort, wire.CauseProtocolViolation:
 		return strconv.QuoteToASCII(string(v)), true
 	case wire.CauseUnsupportedHMAC:
