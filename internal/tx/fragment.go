@@ -35,18 +35,15 @@ func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
 	}
 	limit = limit&^3 - s.header()
 	sent := 0
-	for limit > 0 && sent < g.Budget {
+	for s.queued > 0 && limit > 0 && sent < g.Budget {
 		st := s.pick()
-		if st == nil {
-			break
-		}
 		m := st.head
 		n := min(m.left, limit)
 		probe := n > s.PeerWindow()
 		if probe && s.base != s.next || s.count() >= maxChunk {
 			break
 		}
-		if !s.cut(b, g, st, n) {
+		if b.Room() < s.wireSize(n) || !s.cut(b, g, st, n) {
 			break
 		}
 		s.probing = probe

@@ -9,7 +9,7 @@ type scheduler interface {
 	next() *stream    // whose turn it is; nil when no stream has anything
 }
 
-// pick returns the stream the next chunk comes from, nil when nothing is queued.
+// pick returns the stream the next chunk comes from. Something must be queued.
 //
 // The fragments of a message in DATA chunks carry consecutive TSNs (RFC 9260 section 6.9), so once the first is cut no
 // other stream comes between. I-DATA lifts that (RFC 8260 section 2), and every chunk is a turn.

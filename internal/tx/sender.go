@@ -95,9 +95,11 @@ func (s *Sender) Drop() (unsent int) {
 			c.msg.Free()
 		}
 	}
-	for st := s.sched.next(); st != nil; st = s.sched.next() {
+	for s.queued > 0 {
+		st := s.sched.next()
 		for st.head != nil {
 			m := st.head
+			s.queued -= m.left
 			s.pop(st)
 			m.Free()
 		}
