@@ -23,7 +23,11 @@ const (
 	fewSlots    = 16      // but never fewer than these, if there were as many
 )
 
-// Batch is what one ReadBatch fills. Its memory belongs to the reader and is used again at the next call.
+// DefaultSlots is the number of slots of a zero Batch.
+const DefaultSlots = 64
+
+// Batch is what one ReadBatch fills. Its memory belongs to the reader and is used again at the next call. The zero value
+// is a batch of DefaultSlots slots that gets its memory when a socket first needs it.
 type Batch struct {
 	Slots []Slot // filled slots
 
@@ -41,25 +45,39 @@ type Batch struct {
 // NewBatch returns a batch of at most the given number of slots, at least 1. With gro every slot takes 64 KiB, for a
 // socket whose kernel coalesces datagrams; a few slots are plenty then.
 func NewBatch(slots int, gro bool) *Batch {
-	b := &Batch{all: make([]Slot, max(slots, 1)), first: MaxDatagram + 1, size: smallSlot}
-	if gro {
-		b.size = MaxDatagram + 1
-	}
-	b.usable = len(b.all)
-	b.lay()
+	b := new(Batch)
+	b.init(max(slots, 1), gro)
 	return b
 }
 
+func (b *Batch) init(slots int, gro bool) {
+	b.all, b.usable = make([]Slot, slots), slots
+	b.first, b.size = MaxDatagram+1, smallSlot
+	if gro {
+		b.size = MaxDatagram + 1
+	}
+	b.lay()
+}
+
+// lay makes the memory anew.
 func (b *Batch) lay() {
 	b.mem = make([]byte, b.first+(b.usable-1)*b.size)
 	b.layout++
 }
 
 // Cap returns how many datagrams the batch takes now.
-func (b *Batch) Cap() int { return b.usable }
+func (b *Batch) Cap() int {
+	if b.all == nil {
+		return DefaultSlots
+	}
+	return b.usable
+}
 
 // Reset empties the batch. Every ReadBatch begins with it.
 func (b *Batch) Reset() {
+	if b.all == nil {
+		b.init(DefaultSlots, false)
+	}
 	b.Slots = b.all[:0]
 	if b.want <= b.size {
 		return
@@ -88,7 +106,7 @@ func (b *Batch) saw(n int) {
 }
 
 // Append copies a datagram into the next slot, for sockets that are not the kernel's. It reports false, and takes
-// nothing, when the batch is full or the datagram is too large.
+// nothing, when the batch is full or the datagram is too large. The batch must have been Reset before.
 func (b *Batch) Append(data []byte, peer netip.AddrPort, ecn uint8) bool {
 	n := len(b.Slots)
 	if n >= b.usable {
@@ -99,6 +117,7 @@ func (b *Batch) Append(data []byte, peer netip.AddrPort, ecn uint8) bool {
 	if len(data) > len(buf) {
 		return false
 	}
-	b.Slots = append(b.Slots, Slot{Buf: buf[:copy(buf, data)], Peer: peer, ECN: ecn})
+	n = copy(buf, data)
+	b.Slots = append(b.Slots, Slot{Buf: buf[:n:n], Peer: peer, ECN: ecn})
 	return true
 }

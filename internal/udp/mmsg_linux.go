@@ -100,13 +100,13 @@ type receiver struct {
 
 // ReadBatch implements Socket.
 func (s *mmsg) ReadBatch(b *Batch) error {
+	b.Reset()
 	r, ok := b.scratch.(*receiver)
 	if !ok || r.sock != s {
 		r = newReceiver(s, len(b.all))
 		b.scratch = r
 	}
-	for {
-		b.Reset()
+	for ; ; b.Reset() {
 		if r.layout != b.layout {
 			r.point(b)
 		}

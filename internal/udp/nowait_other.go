@@ -6,25 +6,24 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
-	"time"
 )
 
-// nowait sends with a deadline so short that a full send buffer holds a writer up no longer than that.
+// nowait sends with a deadline so that a full send buffer does not hold a writer up for long.
 type nowait struct {
 	conn  *net.UDPConn
 	raw   syscall.RawConn
 	inet6 bool
+	impatient
 }
 
 func (w *nowait) init(conn *net.UDPConn, raw syscall.RawConn, inet6 bool) {
 	w.conn, w.raw, w.inet6 = conn, raw, inet6
 }
 
-func (w *nowait) begin() error { return w.conn.SetWriteDeadline(time.Now().Add(patience)) }
-
 func (w *nowait) write(buf []byte, peer netip.AddrPort) error {
+	_ = w.conn.SetWriteDeadline(w.deadline())
 	_, err := w.conn.WriteToUDPAddrPort(buf, peer)
-	return err
+	return w.ended(err)
 }
 
 func (w *nowait) setDF(on bool) (done bool) {

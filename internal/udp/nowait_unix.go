@@ -34,8 +34,6 @@ func (w *nowait) init(_ *net.UDPConn, raw syscall.RawConn, inet6 bool) {
 	w.run, w.opt = w.sendto, w.option
 }
 
-func (w *nowait) begin() error { return nil }
-
 func (w *nowait) write(buf []byte, peer netip.AddrPort) error {
 	addr := peer.Addr()
 	if w.inet6 {

@@ -27,19 +27,41 @@ type single struct {
 }
 
 // datagrams is what a single stands on. read waits, write never does: it returns ErrBlocked when it would have to.
-// begin is called once before the writes of a batch. setDF reports whether the socket's option could be set.
+// setDF reports whether the socket's option could be set.
 type datagrams interface {
 	read(buf []byte) (int, netip.AddrPort, error)
-	begin() error
 	write(buf []byte, peer netip.AddrPort) error
 	setDF(on bool) bool
 	SetReadDeadline(time.Time) error
 	Close() error
 }
 
-// patience bounds a write where the only way not to wait is a deadline. A deadline of now would fail even a write that
-// need not wait.
-const patience = time.Millisecond
+// patience bounds a write where the only way not to wait is a deadline. It is set anew for each packet and not short, as
+// a busy machine may let it pass before the write is even tried; but once a write did time out, the next ones get brief
+// patience until one succeeds, so that a dead socket does not hold up all who write to it by turns.
+const (
+	patience = 10 * time.Millisecond
+	brief    = time.Millisecond
+)
+
+// impatient sets the deadline of each write, and remembers how the last one went.
+type impatient struct{ late bool }
+
+func (p *impatient) deadline() time.Time {
+	if p.late {
+		return time.Now().Add(brief)
+	}
+	return time.Now().Add(patience)
+}
+
+func (p *impatient) ended(err error) error {
+	p.late = false
+	if te, ok := errors.AsType[net.Error](err); ok && te.Timeout() {
+		p.late = true
+		return ErrBlocked
+	}
+	return err
+}
 
 // errUnnamed marks a datagram whose source is no UDP address.
 var errUnnamed = errors.New("udp: source of a datagram is not an IP address and port")
@@ -98,14 +120,13 @@ func (s *single) WriteBatch(pkts []pktbuf.Packet) (n int, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err = s.conn.begin(); err == nil {
-		for n < len(pkts) {
-			if err = s.writeOne(&pkts[n]); err != nil {
-				break
-			}
-			s.out.bytes.Add(uint64(len(pkts[n].Buf)))
-			n++
+	var bytes uint64
+	for n < len(pkts) {
+		if err = s.writeOne(&pkts[n]); err != nil {
+			break
 		}
+		bytes += uint64(len(pkts[n].Buf))
+		n++
 	}
 	if errors.Is(err, net.ErrClosed) {
 		err = net.ErrClosed
@@ -113,6 +134,7 @@ func (s *single) WriteBatch(pkts []pktbuf.Packet) (n int, err error) {
 	if n > 0 {
 		s.out.batches.Add(uint64(n))
 		s.out.packets.Add(uint64(n))
+		s.out.bytes.Add(bytes)
 	}
 	s.out.ended(err)
 	return n, err
@@ -130,14 +152,10 @@ func (s *single) writeOne(p *pktbuf.Packet) error {
 		defer s.conn.setDF(true)
 	}
 	err := s.conn.write(p.Buf, p.Peer)
-	if err == nil {
-		return nil
-	}
-	if no, ok := errnoOf(err); ok && blocked(no) {
-		return ErrBlocked
-	}
-	if te, ok := errors.AsType[net.Error](err); ok && te.Timeout() {
-		return ErrBlocked
+	if err != nil {
+		if no, ok := errnoOf(err); ok && blocked(no) {
+			return ErrBlocked
+		}
 	}
 	return err
 }
@@ -164,8 +182,6 @@ func (d *datagram) read(buf []byte) (int, netip.AddrPort, error) {
 	n, peer, err := d.ReadFromUDPAddrPort(buf)
 	return n, netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), err
 }
-
-func (d *datagram) begin() error { return d.now.begin() }
 
 func (d *datagram) write(buf []byte, peer netip.AddrPort) error {
 	addr := peer.Addr().Unmap()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -15,7 +14,8 @@ import (
 // A connection whose dynamic type is *net.UDPConn is the kernel's, and gets the fast path and our socket options (DF,
 // ECN, overflow counter). Anything else, even a type that embeds *net.UDPConn, is spoken to through the methods of
 // net.PacketConn alone, since its own versions of them are the reason it exists; but if it offers SyscallConn, DF is
-// set there. WriteTo should not wait long: it gets a deadline of a millisecond if the connection knows deadlines.
+// set there. WriteTo should not wait: it gets a deadline of ten milliseconds, if the connection knows deadlines, and whoever
+// flushes waits that long with it.
 //
 // local is the locator the socket stands for, needed when the connection's LocalAddr does not tell: behind a relay, or
 // bound to all addresses. If it is not valid, LocalAddr is taken; that must be one address and a port.
@@ -48,7 +48,8 @@ func Wrap(conn net.PacketConn, local netip.AddrPort) (Socket, error) {
 type foreign struct {
 	net.PacketConn
 	inet6 bool
-	last  atomic.Pointer[net.UDPAddr] // the last destination, so that a flow to one peer makes one address
+	last  *net.UDPAddr // the last destination, so that a flow to one peer makes one address
+	impatient
 }
 
 func (f *foreign) read(buf []byte) (int, netip.AddrPort, error) {
@@ -63,19 +64,13 @@ func (f *foreign) read(buf []byte) (int, netip.AddrPort, error) {
 	return n, peer, nil
 }
 
-func (f *foreign) begin() error {
-	_ = f.SetWriteDeadline(time.Now().Add(patience)) // not every connection knows deadlines
-	return nil
-}
-
 func (f *foreign) write(buf []byte, peer netip.AddrPort) error {
-	to := f.last.Load()
-	if to == nil || to.AddrPort() != peer {
-		to = net.UDPAddrFromAddrPort(peer)
-		f.last.Store(to)
+	if f.last == nil || f.last.AddrPort() != peer {
+		f.last = net.UDPAddrFromAddrPort(peer)
 	}
-	_, err := f.WriteTo(buf, to)
-	return err
+	_ = f.SetWriteDeadline(f.deadline()) // not every connection knows deadlines
+	_, err := f.WriteTo(buf, f.last)
+	return f.ended(err)
 }
 
 func (f *foreign) setDF(on bool) (done bool) {
