@@ -35,13 +35,6 @@ func (b *bitring) clear(i uint32) {
 	b.n--
 }
 
-// reset takes off all marks.
-func (b *bitring) reset() {
-	clear(b.words)
-	clear(b.sums)
-	b.n = 0
-}
-
 // first returns the nearest mark at or after from, going round. There must be one.
 func (b *bitring) first(from uint32) uint32 {
 	if i, ok := b.scan(from); ok {

@@ -87,8 +87,8 @@ func (c *chunk) move(to fate) {
 // that could not be acknowledged out of order; keeping below it also keeps every other bound on the send window
 // (RFC 9260 section 6.1: TSNs, and SSNs per stream).
 const (
-	minRing  = 16
-	maxChunk = 1<<16 - 1
+	minRing   = 16
+	maxWindow = 1<<16 - 1
 )
 
 // at returns the slot of TSN idx.

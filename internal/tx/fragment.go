@@ -5,14 +5,14 @@ import "github.com/go-multihome/multihome/internal/wire"
 // HasNew reports whether AppendNew could append something: data is queued, and the peer's window is open or a zero window
 // probe is due. False: AppendNew is certain to append nothing. True promises nothing about the next chunk's size.
 func (s *Sender) HasNew() bool {
-	return s.queued > 0 && s.count() < maxChunk && (s.PeerWindow() > 0 || s.base == s.next)
+	return s.queued > 0 && s.count() < maxWindow && (s.PeerWindow() > 0 || s.base == s.next)
 }
 
-// WindowClosed reports whether the peer's window shuts out new data and nothing is outstanding, so that all that may go is
-// a zero window probe. AppendNew sends it when called; the caller decides when (RFC 9260 section 6.1 A: first after one
-// RTO, then less and less often).
+// WindowClosed reports whether nothing is outstanding and the peer's window has no room for the next chunk, so that all
+// that may go is a zero window probe. AppendNew sends it when called; the caller decides when (RFC 9260 section 6.1 A:
+// first after one RTO, then less and less often).
 func (s *Sender) WindowClosed() bool {
-	return s.queued > 0 && s.base == s.next && s.PeerWindow() == 0
+	return s.queued > 0 && s.base == s.next && s.PeerWindow() < min(s.pick().head.left, s.largest)
 }
 
 // WindowProbe reports whether a zero window probe is outstanding. While SACKs keep coming its timeouts are no errors of
@@ -34,13 +34,14 @@ func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
 		limit = min(limit, b.Room())
 	}
 	limit = limit&^3 - s.header()
+	s.largest = max(1, limit)
 	sent := 0
 	for s.queued > 0 && limit > 0 && sent < g.Budget {
 		st := s.pick()
 		m := st.head
 		n := min(m.left, limit)
 		probe := n > s.PeerWindow()
-		if probe && s.base != s.next || s.count() >= maxChunk {
+		if probe && s.base != s.next || s.count() >= maxWindow {
 			break
 		}
 		if b.Room() < s.wireSize(n) || !s.cut(b, g, st, n) {

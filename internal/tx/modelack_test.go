@@ -228,7 +228,11 @@ func (w *mResult) detect(p int) {
 	if k.sent == 0 {
 		return
 	}
-	reo := m.rtt[p].Min / 4 * time.Duration(max(1, k.mult))
+	least := m.rtt[p].Min
+	if least == 0 {
+		least = k.rtt
+	}
+	reo := least / 4 * time.Duration(max(1, k.mult))
 	if m.rtt[p].SRTT > 0 {
 		reo = min(reo, m.rtt[p].SRTT)
 	}

@@ -31,9 +31,14 @@ const (
 	persistence = 16 // recoveries (RFC 8985 section 6.2 step 4)
 )
 
-// window returns the reordering window: a quarter of the smallest RTT, more after spurious resends, at most SRTT.
+// window returns the reordering window: a quarter of the smallest RTT, more after spurious resends, at most SRTT. Before
+// the first sample the round trip just seen stands for the smallest.
 func (k *rack) window(rtt *RTT) time.Duration {
-	w := rtt.Min / 4 * time.Duration(max(1, k.mult))
+	least := rtt.Min
+	if least <= 0 {
+		least = k.rtt
+	}
+	w := least / 4 * time.Duration(max(1, k.mult))
 	if rtt.SRTT > 0 {
 		w = min(w, rtt.SRTT)
 	}

@@ -34,7 +34,8 @@ type Grant struct {
 
 // Sender is the sending half of one association. Init makes it ready; it holds next to nothing until it is used.
 //
-// The Append calls do not change their Grant: the caller takes the payload bytes they return off its budget.
+// The Append calls do not change their Grant: the caller takes the payload bytes they return off its budget. What they
+// append counts as sent, so a packet that holds some must not be abandoned.
 type Sender struct {
 	// Window: TSNs from base to before next, unwrapped to 64 bits. base-1 is the cumulative TSN acknowledged.
 	ring       []chunk // by TSN, its length a power of two
@@ -61,6 +62,7 @@ type Sender struct {
 
 	// Queues.
 	streams int
+	largest int // payload bytes of the largest chunk the last AppendNew could have cut
 	pages   []*streamPage
 	cutting *stream // its front message is cut in part, and DATA lets nothing come between
 	sched   scheduler
@@ -74,6 +76,7 @@ func (s *Sender) Init(cfg *Config) {
 		base: first, next: first,
 		arwnd:        int(cfg.PeerWindow),
 		streams:      cfg.Streams,
+		largest:      1,
 		interleaving: cfg.Interleaving,
 	}
 	s.sched = &s.rr
