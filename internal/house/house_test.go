@@ -163,6 +163,9 @@ func TestRulesCanFail(t *testing.T) {
 
 		{"skip on its own", "internal/rx/a_test.go", body("rx", "", `t.Skip("not today")`), "package needs"},
 		{"formatted skip", "internal/rx/a_test.go", body("rx", "", `t.Skipf("not on %s", day)`), "package needs"},
+		{"skip of a benchmark", "internal/rx/a_test.go", body("rx", "", `b.Skip("not today")`), "package needs"},
+		{"skip without a word", "internal/rx/a_test.go", body("rx", "", `t.SkipNow()`), "package needs"},
+		{"skip of a builder", "internal/wire/a_test.go", body("wire", "", `b.Skip(9)`), ""},
 		{"skip where it belongs", "internal/needs/a_test.go", body("needs", "", `t.Skip("not today")`), ""},
 
 		{"600 lines", "internal/rx/a.go", "package rx\n" + strings.Repeat("\n", 599), ""},

@@ -4,6 +4,8 @@
 package needs
 
 import (
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -59,6 +61,17 @@ func File(t T, path, pkg string) {
 	if _, err := os.Stat(path); err != nil {
 		missing(t, "needs the file %s: apt-get install %s", path, pkg)
 	}
+}
+
+// Address asks for an address that a socket of this machine can be bound to, such as ::1 or 127.0.0.2.
+func Address(t T, addr netip.Addr) {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+	if err != nil {
+		missing(t, "needs the address %v: %v", addr, err)
+		return
+	}
+	c.Close()
 }
 
 // netnsErr is why no network namespace can be made, tried once per process.
