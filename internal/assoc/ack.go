@@ -1,0 +1,119 @@
+package assoc
+
+import (
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
+	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/tx"
+	"github.com/go-multihome/multihome/internal/wire"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// ackScratch is what one SACK needs on its way from tx to path; recycled, so that idle associations hold none.
+type ackScratch struct {
+	rtts [locator.MaxPaths]tx.RTT
+	res  tx.AckResult
+}
+
+var ackPool pktbuf.Pool[ackScratch]
+
+func (a *Assoc) scratch() *ackScratch {
+	sc := ackPool.Get()
+	for i, p := range a.paths.All() {
+		sc.rtts[i] = tx.RTT{SRTT: p.RTO.SRTT(), Min: p.RTO.MinRTT()}
+	}
+	sc.res = tx.AckResult{}
+	return sc
+}
+
+// handleSack takes a SACK: tx says what it means for every path, the paths and their monitors take it from there.
+func (a *Assoc) handleSack(now mono.Time, in *inbound, c wire.Chunk) {
+	if !a.state.in(maySend) && a.state != ShutdownSent {
+		a.stats.Discarded++
+		return
+	}
+	k, err := wire.ParseSack(c)
+	if err != nil {
+		a.stats.Malformed++
+		return
+	}
+	a.takeSack(now, in, &k)
+}
+
+func (a *Assoc) takeSack(now mono.Time, in *inbound, k *wire.Sack) {
+	sc := a.scratch()
+	err := a.tx.Sack(now, k, &sc.rtts, &sc.res)
+	switch err {
+	case nil:
+		a.lastSack = now
+		a.applyAck(now, &sc.res, in.path)
+	case tx.ErrStale:
+		a.stats.StaleSacks++
+	default:
+		a.abortWith(now, KindViolation, wire.CauseProtocolViolation, "SACK for a TSN never sent", err.Error())
+	}
+	ackPool.Put(sc)
+	if err == nil {
+		a.progressShutdown(now)
+	}
+}
+
+// applyAck carries the result of a SACK, or of the reordering timer (via nil), to the paths.
+func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
+	for i, p := range a.paths.All() {
+		p.Answered()
+		if res.Touched&(1<<i) == 0 {
+			continue
+		}
+		a.applyPathAck(now, p, &res.Paths[i], res.CumAdvanced, via)
+	}
+	if res.Acked > 0 {
+		a.errors = 0
+	}
+	if res.Freed > 0 {
+		a.events.space = true
+	}
+	a.stats.Spurious += uint64(res.Spurious)
+	a.stats.DupTSNs += uint64(res.DupTSNs)
+}
+
+func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdvanced bool, via *path.Path) {
+	flight := a.tx.InFlight(p.ID)
+	if pa.RTT > 0 && (via == p || via == nil) {
+		// Samples only from what was answered on the pair it went by: another way back has another length.
+		p.RTO.SampleAt(now, pa.RTT)
+	}
+	if pa.Bytes > 0 {
+		p.CC.OnAck(ackOf(now, pa, cumAdvanced))
+	}
+	if pa.Lost > 0 {
+		p.Stats.Lost += uint64(pa.Lost)
+		p.CC.OnLoss(now, pa.LostSent, flight)
+	}
+	p.Acked(now, pa.OldestAcked, flight)
+	switch {
+	case pa.Sole && via == p:
+		p.Suspect = path.Suspicion{Floor: now}
+		a.verdict(now, p, p.Mon.DataAcked(now.Std()))
+		a.answered(now, p)
+	case pa.Bytes > 0:
+		a.answered(now, via)
+	}
+}
+
+// handleCookieAck ends the client's handshake (RFC 9260 section 5.1 E).
+func (a *Assoc) handleCookieAck(now mono.Time, in *inbound) {
+	if a.state != CookieEchoed {
+		return
+	}
+	s := a.setup
+	p := in.path
+	if p == nil {
+		p = a.paths.Get(0)
+	}
+	if s != nil && s.echoTries == 1 && s.echoSent != 0 {
+		p.RTO.SampleAt(now, now.Sub(s.echoSent))
+	}
+	a.confirm(now, a.paths.Get(0))
+	a.established(now)
+}

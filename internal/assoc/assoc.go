@@ -1,0 +1,133 @@
+// Package assoc is one SCTP association: it owns one path table, one receiver, one sender, and carries values between
+// them. It is composition only. A rule about TSNs lives in rx or tx, one about capacity in path, one about life in
+// heartbeat.
+//
+// # Contract
+//
+// An Assoc has no clock, no goroutine, no lock and no socket. It has four kinds of methods:
+//
+//   - inward: Handle, HandleCookie. They take packets. They mark, they never send.
+//   - time: Timeout. It looks at which deadlines came. It marks, it never sends.
+//   - user: Send, Consumed, Shutdown, Abort and the like. They mark, they never send.
+//   - outward: Transmit, then Deadline, then NextEvent until there is none, in that order, after any of the others.
+//
+// All take the instant now, which must not go back. One caller at a time.
+package assoc
+
+import (
+	"net/netip"
+
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
+	"github.com/go-multihome/multihome/internal/rx"
+	"github.com/go-multihome/multihome/internal/serial"
+	"github.com/go-multihome/multihome/internal/timer"
+	"github.com/go-multihome/multihome/internal/tx"
+	"github.com/go-multihome/multihome/internal/wire"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// Arrival says where a packet came in: the local locator's socket, and the source address.
+type Arrival struct {
+	Local int // index of the local locator, the same as the socket's
+	Peer  netip.AddrPort
+}
+
+// The association's own deadlines. Those of a path live in the path, those of SACK and loss detection in rx and tx.
+const (
+	timerT2    = iota // RFC 9260 section 9.2
+	timerGuard        // T5-shutdown-guard, RFC 9260 section 9.2
+)
+
+// Assoc is one association.
+type Assoc struct {
+	cfg   *Config
+	pcfg  path.Config
+	state State
+	local []locator.Locator // the endpoint's pool, by socket index; shared, read only
+
+	srcPort, dstPort uint16
+	myTag, peerTag   uint32
+	tie              [2]uint32 // tie-tags of the cookie that gave birth, for restarts during setup
+	myTSN, peerTSN   serial.TSN
+	outStreams       int
+	inStreams        int
+	peerWindow       uint32
+	peer             Peer
+
+	paths    path.Table
+	rx       rx.Receiver
+	tx       tx.Sender
+	setup    *setup // only while the association is being dialled
+	timers   timer.Table
+	out      outbox
+	events   events
+	ident    identity
+	errors   int       // consecutive unanswered transmissions, RFC 9260 section 8.1
+	erred    mono.Time // when errors was last counted up
+	probing  int8      // path whose chunks are probed on an alternate, -1: none
+	lastSack mono.Time // last SACK from the peer
+	sackFrom locator.PathID
+	sackAlt  bool   // the next SACK goes to an alternate: duplicates arrive
+	told     uint16 // bit per local locator the peer was told of
+	err      error
+	stats    Stats
+}
+
+// Peer is what the peer announced in its INIT or INIT ACK.
+type Peer struct {
+	OutStreams, InStreams uint16 // as announced, before the minimum with ours is taken
+	Window                uint32
+	ForwardTSN            bool
+	Interleaving          bool
+	Reconfig              bool
+	Pad                   bool
+	Listed                int  // addresses it listed
+	Plain                 bool // the association was born of a plain INIT: one local locator only
+}
+
+// State returns the state.
+func (a *Assoc) State() State { return a.state }
+
+// Err returns why the association ended, nil while it lives and after an orderly end.
+func (a *Assoc) Err() error { return a.err }
+
+// Ports returns the SCTP ports.
+func (a *Assoc) Ports() (local, peer uint16) { return a.srcPort, a.dstPort }
+
+// Tags returns the verification tags: ours, which arriving packets carry, and the peer's.
+func (a *Assoc) Tags() (own, peer uint32) { return a.myTag, a.peerTag }
+
+// Peer returns what the peer announced.
+func (a *Assoc) Peer() Peer { return a.peer }
+
+// Streams returns the numbers of outgoing and incoming streams agreed on.
+func (a *Assoc) Streams() (out, in int) { return a.outStreams, a.inStreams }
+
+func (a *Assoc) move(to State) {
+	if !a.state.CanMove(to) {
+		panic("assoc: illegal move from " + a.state.String() + " to " + to.String())
+	}
+	a.state = to
+}
+
+func (a *Assoc) header() wire.Header {
+	return wire.Header{SrcPort: a.srcPort, DstPort: a.dstPort, Tag: a.peerTag}
+}
+
+func (a *Assoc) rand32() uint32 { return uint32(a.cfg.Random()) }
+
+func (a *Assoc) randFloat() float64 { return float64(a.cfg.Random()>>11) / (1 << 53) }
+
+// init sets what both births share.
+func (a *Assoc) init(cfg *Config, local []locator.Locator) {
+	a.cfg, a.local = cfg, local
+	a.pcfg = path.Config{RTO: cfg.RTO, Heartbeat: &cfg.Heartbeat, Payload: cfg.Payload, InitialPackets: cfg.InitialPackets}
+}
+
+// open sets up both directions once the peer's numbers are known.
+func (a *Assoc) open() {
+	a.rx.Init(&rx.Config{InitialTSN: a.peerTSN, Streams: a.inStreams, Window: a.cfg.Window, SackDelay: a.cfg.SackDelay,
+		SackEvery: a.cfg.SackEvery})
+	a.tx.Init(&tx.Config{InitialTSN: a.myTSN, Streams: a.outStreams, PeerWindow: a.peerWindow})
+}

@@ -1,0 +1,82 @@
+package assoc
+
+import (
+	"time"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/rto"
+)
+
+// Config is what all associations of an endpoint share. It must not change while they live. Fill fills what is zero.
+type Config struct {
+	RTO       rto.Config       // RFC 9260 section 16: RTO.Initial, RTO.Min, RTO.Max
+	Heartbeat heartbeat.Config // per path; holds Path.Max.Retrans
+
+	AssocMaxRetrans int // Association.Max.Retrans, default 10 (RFC 9260 section 8.1)
+	MaxInitRetrans  int // Max.Init.Retransmits, default 8 (RFC 9260 section 4)
+
+	OutStreams int // outgoing streams asked for, default 1024
+	InStreams  int // incoming streams allowed at most, default 2048
+
+	Window    int           // receive window in bytes of memory, default 1 MiB
+	SackDelay time.Duration // default 20 ms; at most 500 ms (RFC 9260 section 6.2)
+	SackEvery int           // packets with DATA per SACK, default 2 (RFC 9260 section 6.2)
+
+	Payload        int // UDP payload of a packet before a larger one was found, default 1200
+	InitialPackets int // initial congestion window in packets, default 10 (RFC 6928); -1: RFC 9260 section 7.2.1
+
+	CookieLife time.Duration // Valid.Cookie.Life, default 60 s
+
+	Stagger        time.Duration // between INITs to further locators, default 100 ms; -1: only one locator per T1
+	PlainAfter     time.Duration // an unanswered full INIT is followed by a plain one, default 250 ms; -1: never
+	InitPadding    int           // our full INIT is padded to this packet size, default 300; -1: not at all
+	NoProbeTimeout bool          // leave failure detection to T3-rtx and heartbeats, as RFC 9260 has it
+
+	ConfirmBurst int // heartbeats per RTO to unconfirmed locators we dialled, default 4 (HB.Max.Burst)
+
+	MaxPaths     int // pairs kept, default and most 16
+	MaxPeerAddrs int // addresses of the peer listened to, default 16
+
+	// Random returns unpredictable bits: tags, nonces, initial TSNs. It may be called under any association's lock.
+	Random func() uint64
+	// Check turns on the invariant checks, which cost time. Tests set it.
+	Check bool
+}
+
+func def[T ~int | ~int64](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+	*v = max(*v, 0)
+}
+
+// Fill sets every zero field to its default and every negative one, which means "off", to zero.
+func (c *Config) Fill() {
+	if c.RTO == (rto.Config{}) {
+		c.RTO = rto.Default()
+	}
+	if c.Heartbeat == (heartbeat.Config{}) {
+		c.Heartbeat = heartbeat.DefaultConfig()
+	}
+	def(&c.AssocMaxRetrans, 10)
+	def(&c.MaxInitRetrans, 8)
+	def(&c.OutStreams, 1024)
+	def(&c.InStreams, 2048)
+	def(&c.Window, 1<<20)
+	def(&c.SackDelay, 20*time.Millisecond)
+	c.SackDelay = min(c.SackDelay, 500*time.Millisecond)
+	def(&c.SackEvery, 2)
+	def(&c.Payload, 1200)
+	def(&c.InitialPackets, 10)
+	def(&c.CookieLife, time.Minute)
+	def(&c.Stagger, 100*time.Millisecond)
+	def(&c.PlainAfter, 250*time.Millisecond)
+	def(&c.InitPadding, 300)
+	def(&c.ConfirmBurst, 4)
+	def(&c.MaxPaths, 16)
+	c.MaxPaths = min(c.MaxPaths, 16)
+	def(&c.MaxPeerAddrs, 16)
+}
+
+// minWindow is the least receive window RFC 9260 section 3.3.2 lets an endpoint announce.
+const minWindow = 1500

@@ -1,0 +1,155 @@
+package assoc
+
+import (
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/wire"
+)
+
+// reply is a control chunk that goes back to where something came from, path or not.
+type reply struct {
+	kind  replyKind
+	to    Arrival
+	cause wire.CauseCode
+	data  []byte // its memory is used again
+}
+
+type replyKind uint8
+
+const (
+	replyHeartbeatAck replyKind = iota
+	replyCookieAck
+	replyError
+	replyShutdownAck
+	replyShutdownComplete
+	replyInitAbort // tag in data
+)
+
+// maxReplies bounds what one batch of packets can make us answer. More is dropped and counted: the peer repeats what
+// matters.
+const maxReplies = 32
+
+// outbox holds control chunks that wait for the next Transmit.
+type outbox struct {
+	replies  []reply
+	dropped  uint64
+	shutdown bool // a SHUTDOWN chunk is due
+	shutAck  bool // a SHUTDOWN ACK chunk is due
+	abort    bool // an ABORT is due: the last packet
+	cause    wire.CauseCode
+	text     string
+	toAlt    bool // the next SHUTDOWN or SHUTDOWN ACK goes to an alternate
+}
+
+func (o *outbox) reply(kind replyKind, to Arrival, cause wire.CauseCode, data []byte) {
+	n := len(o.replies)
+	if n == maxReplies {
+		o.dropped++
+		return
+	}
+	if n < cap(o.replies) {
+		o.replies = o.replies[:n+1]
+	} else {
+		o.replies = append(o.replies, reply{})
+	}
+	r := &o.replies[n]
+	r.kind, r.to, r.cause = kind, to, cause
+	r.data = append(r.data[:0], data...)
+}
+
+func (o *outbox) initAbort(to Arrival, tag uint32, cause wire.CauseCode) {
+	o.reply(replyInitAbort, to, cause, []byte{byte(tag >> 24), byte(tag >> 16), byte(tag >> 8), byte(tag)})
+}
+
+// emitReplies writes one packet with all leading replies that go to the same place.
+func (a *Assoc) emitReplies(now mono.Time, out *pktbuf.Batch) bool {
+	rs := a.out.replies
+	if len(rs) == 0 {
+		return false
+	}
+	to := rs[0].to
+	buf := out.Open(a.cfg.Payload)
+	if buf == nil {
+		return false
+	}
+	h := a.header()
+	if rs[0].kind == replyInitAbort {
+		d := rs[0].data
+		h.Tag = uint32(d[0])<<24 | uint32(d[1])<<16 | uint32(d[2])<<8 | uint32(d[3])
+	}
+	p := a.paths.Find(to.Local, to.Peer)
+	var b wire.Builder
+	b.Open(buf, h)
+	n := 0
+	for n < len(rs) && rs[n].to == to {
+		r := &rs[n]
+		alone := r.kind == replyInitAbort || r.kind == replyShutdownComplete
+		if (alone && n > 0) || !appendReply(&b, r) {
+			break
+		}
+		n++
+		if r.kind == replyCookieAck && p != nil && !p.Confirmed() {
+			// A pair the handshake did not run on is asked at once (RFC 9260 section 5.4, rule 3).
+			a.appendHeartbeat(now, p, &b)
+		}
+		if alone {
+			break
+		}
+	}
+	if n == 0 { // one that fits no packet at all
+		n = 1
+	}
+	a.shiftReplies(n)
+	if b.Empty() {
+		return true
+	}
+	pkt := b.Seal()
+	id := uint8(pktbuf.NoPath)
+	if p != nil {
+		id = uint8(p.ID)
+		p.Stats.PacketsSent++
+		p.Stats.BytesSent += uint64(len(pkt))
+	}
+	out.Commit(pktbuf.Packet{Buf: pkt, Socket: to.Local, Peer: to.Peer, Path: id})
+	return true
+}
+
+// shiftReplies drops the first n replies but keeps their memory.
+func (a *Assoc) shiftReplies(n int) {
+	rs := a.out.replies
+	for i := n; i < len(rs); i++ {
+		rs[i-n], rs[i] = rs[i], rs[i-n]
+	}
+	a.out.replies = rs[:len(rs)-n]
+	if len(a.out.replies) == 0 && cap(a.out.replies) > 4 {
+		a.out.replies = nil // a rare burst is not kept for an idle association
+	}
+}
+
+func appendReply(b *wire.Builder, r *reply) bool {
+	switch r.kind {
+	case replyHeartbeatAck:
+		return b.HeartbeatAck(r.data)
+	case replyCookieAck:
+		return b.CookieAck()
+	case replyShutdownAck:
+		return b.ShutdownAck()
+	case replyShutdownComplete:
+		return b.ShutdownComplete(false)
+	case replyInitAbort:
+		if !b.Abort(false) {
+			return false
+		}
+		b.Cause(r.cause, nil)
+		return true
+	}
+	m := b.Mark()
+	if !b.Error() {
+		return false
+	}
+	if !b.Cause(r.cause, r.data) {
+		b.Abandon(m)
+		return false
+	}
+	return true
+}

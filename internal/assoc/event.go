@@ -1,0 +1,125 @@
+package assoc
+
+import (
+	"fmt"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/rx"
+	"github.com/go-multihome/multihome/internal/wire"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// EventKind names what happened.
+type EventKind uint8
+
+// The events. The comment says which fields of Event are set.
+const (
+	EventUp          EventKind = iota + 1 // established
+	EventPart                             // Part: message bytes in delivery order
+	EventPath                             // Path, From, To, Reason: a path's state changed
+	EventPrimary                          // Path, Prev, Reason: data takes another path
+	EventPeerLocator                      // Path: the peer is (also) reachable here: a pair was added
+	EventPathGone                         // Path, Reason: a pair was taken out of use
+	EventRestart                          // the peer restarted (RFC 9260 section 5.2.4.1): both directions began anew
+	EventSpace                            // acknowledged data was freed
+	EventRemoteError                      // Cause, Reason: an ERROR chunk arrived
+	EventPeerClosed                       // the peer will send no more: end of stream after what was delivered
+	EventClosed                           // Err, Unsent: the association ended; Err nil after an orderly shutdown
+)
+
+// Event is what the layer above learns.
+type Event struct {
+	Kind     EventKind
+	Part     rx.Part
+	Path     locator.Path
+	Prev     locator.Path
+	From, To heartbeat.State
+	Cause    wire.CauseCode
+	Reason   string
+	Err      error
+	Unsent   int // bytes of user data never acknowledged
+}
+
+// events queues everything but parts, which stay in rx until asked for.
+type events struct {
+	queue []Event
+	last  []Event // told only after every part was handed out: restart, end of stream, closed
+	space bool
+}
+
+func (e *events) add(ev Event) {
+	if ev.Kind == EventPeerClosed || ev.Kind == EventClosed {
+		e.last = append(e.last, ev)
+		return
+	}
+	e.queue = append(e.queue, ev)
+}
+
+// NextEvent returns the next thing the layer above should know, in order, message parts among them.
+func (a *Assoc) NextEvent() (Event, bool) {
+	e := &a.events
+	if len(e.queue) > 0 {
+		ev := e.queue[0]
+		e.queue = e.queue[1:]
+		if len(e.queue) == 0 {
+			e.queue = nil
+		}
+		return ev, true
+	}
+	if part, ok := a.rx.NextPart(); ok {
+		return Event{Kind: EventPart, Part: part}, true
+	}
+	if e.space {
+		e.space = false
+		return Event{Kind: EventSpace}, true
+	}
+	if len(e.last) > 0 {
+		ev := e.last[0]
+		e.last = e.last[1:]
+		return ev, true
+	}
+	return Event{}, false
+}
+
+// Kind says how an association ended.
+type Kind uint8
+
+// The ways to end.
+const (
+	KindSetup       Kind = iota + 1 // no answer to INIT or COOKIE ECHO
+	KindRefused                     // every dialled locator refused
+	KindAborted                     // the peer sent ABORT
+	KindUnreachable                 // too many errors in a row (RFC 9260 section 8.1)
+	KindLocalAbort                  // we sent ABORT because the user asked for it
+	KindViolation                   // we sent ABORT because of what the peer sent
+	KindGuard                       // the shutdown took too long (T5-shutdown-guard)
+)
+
+// Failure is why an association ended otherwise than by an orderly shutdown.
+type Failure struct {
+	Kind   Kind
+	Cause  wire.CauseCode // of the ABORT, zero without one
+	Detail string         // what was seen, on which path
+	Unsent int            // bytes of user data that were never acknowledged
+}
+
+var kindText = [...]string{"", "association setup failed", "association refused", "aborted by peer", "peer unreachable", "aborted", "protocol violation by peer", "shutdown timed out"}
+
+// Error says what happened, with the cause and the paths.
+func (f *Failure) Error() string {
+	s := kindText[f.Kind]
+	if f.Cause != 0 {
+		s += fmt.Sprintf(" (%v)", f.Cause)
+	}
+	if f.Detail != "" {
+		s += ": " + f.Detail
+	}
+	if f.Unsent > 0 {
+		s += fmt.Sprintf("; %d bytes were not acknowledged", f.Unsent)
+	}
+	return s
+}
+
+func failure(k Kind, c wire.CauseCode, detail string) *Failure {
+	return &Failure{Kind: k, Cause: c, Detail: detail}
+}

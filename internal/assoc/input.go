@@ -1,0 +1,278 @@
+package assoc
+
+import (
+	"encoding/binary"
+
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
+	"github.com/go-multihome/multihome/internal/rx"
+	"github.com/go-multihome/multihome/internal/wire"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// A packet's way in, room 3: Handle checks the verification tag, finds the path, and walks the chunks, each to its
+// handler. Handlers hand values to rx, tx, path and heartbeat, and mark what must go out. Nothing is sent here.
+//
+//	1. Handle      tag rules (RFC 9260 section 8.5), path or candidate
+//	2. chunk       by type and state
+//	3. rx.Data     tracker, reassembly (the one copy), ready
+//	4. packetDone  what the SACK decision makes of the whole packet
+
+// inbound is what is known about the packet being walked.
+type inbound struct {
+	from    Arrival
+	path    *path.Path // nil: no path yet (setup), or no room for a candidate
+	pkt     []byte
+	data    int  // DATA chunks
+	now     bool // the SACK must not wait: I bit (RFC 9260 section 6.2)
+	dup     bool
+	stop    bool // the rest of the packet is not looked at
+	ignored bool // an unknown chunk said so
+}
+
+// Handle takes one packet whose checksum and ports the endpoint has checked.
+func (a *Assoc) Handle(now mono.Time, from Arrival, pkt []byte) {
+	h, err := wire.ParseHeader(pkt)
+	if err != nil || a.state == Closed {
+		a.stats.Discarded++
+		return
+	}
+	in := inbound{from: from, pkt: pkt}
+	it := wire.Chunks(pkt)
+	c, ok := it.Next()
+	if !ok {
+		a.stats.Discarded++
+		return
+	}
+	if !a.tagFits(h.Tag, c) {
+		a.stats.BadTag++
+		return
+	}
+	a.arrived(now, &in)
+	if c.Type == wire.TypeInitAck {
+		a.handleInitAck(now, from, h.Tag, c)
+		return
+	}
+	a.walk(now, &in, it, c)
+}
+
+// tagFits applies the verification tag rules of RFC 9260 section 8.5.1.
+func (a *Assoc) tagFits(tag uint32, first wire.Chunk) bool {
+	reflected := first.Flags&1 != 0 && (first.Type == wire.TypeAbort || first.Type == wire.TypeShutdownComplete)
+	switch {
+	case reflected:
+		return tag == a.peerTag && a.peerTag != 0
+	case a.state == CookieWait && a.setup != nil:
+		return tag != 0 && (tag == a.setup.full.tag || tag == a.setup.plain.tag)
+	}
+	return tag == a.myTag
+}
+
+// arrived accounts the packet to its path, or makes a candidate of an unknown source (a source address is not identity:
+// the tag is).
+func (a *Assoc) arrived(now mono.Time, in *inbound) {
+	a.stats.PacketsReceived++
+	p := a.paths.Find(in.from.Local, in.from.Peer)
+	if p == nil && a.state != CookieWait && in.from.Local < len(a.local) {
+		p = a.candidate(now, in.from)
+	}
+	if p == nil {
+		if a.setup != nil {
+			pair := locator.Pair{Local: a.local[in.from.Local], Peer: locator.FromAddrPort(in.from.Peer)}
+			tr := a.traffic(pair)
+			tr.PacketsReceived++
+			tr.BytesReceived += uint64(len(in.pkt))
+		}
+		return
+	}
+	p.Stats.PacketsReceived++
+	p.Stats.BytesReceived += uint64(len(in.pkt))
+	in.path = p
+}
+
+// walk hands the chunks of a packet to their handlers, c first.
+func (a *Assoc) walk(now mono.Time, in *inbound, it wire.ChunkIter, c wire.Chunk) {
+	for ok := true; ok && !in.stop && a.state != Closed; c, ok = it.Next() {
+		a.chunk(now, in, c)
+	}
+	if it.Err() != nil {
+		a.stats.Malformed++
+	}
+	if in.data > 0 && a.state != Closed {
+		a.packetDone(now, in)
+	}
+	if a.cfg.Check {
+		a.check()
+	}
+}
+
+func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
+	switch c.Type {
+	case wire.TypeData:
+		a.handleData(now, in, c)
+	case wire.TypeSack:
+		a.handleSack(now, in, c)
+	case wire.TypeHeartbeat:
+		a.handleHeartbeat(in, c)
+	case wire.TypeHeartbeatAck:
+		a.handleHeartbeatAck(now, in, c)
+	case wire.TypeAbort:
+		a.handleAbort(now, in, c)
+	case wire.TypeError:
+		a.handleError(now, in, c)
+	case wire.TypeCookieAck:
+		a.handleCookieAck(now, in)
+	case wire.TypeShutdown:
+		a.handleShutdown(now, in, c)
+	case wire.TypeShutdownAck:
+		a.handleShutdownAck(now, in)
+	case wire.TypeShutdownComplete:
+		a.handleShutdownComplete(now, in, c)
+	case wire.TypeCookieEcho, wire.TypePad, wire.TypeECNE, wire.TypeCWR:
+		// A COOKIE ECHO behind another chunk is the endpoint's to have seen first; padding says nothing (RFC 4820); ECN
+		// was not negotiated.
+	case wire.TypeInit, wire.TypeInitAck:
+		// Must stand alone (RFC 9260 section 6.10); the endpoint answers INIT, and an INIT ACK bundled is dropped with
+		// what follows.
+		a.stats.Discarded++
+		in.stop = true
+	default:
+		a.unknownChunk(in, c)
+	}
+}
+
+// unknownChunk does what the two highest type bits say (RFC 9260 section 3.2). Chunks of extensions that were not
+// negotiated are unknown.
+func (a *Assoc) unknownChunk(in *inbound, c wire.Chunk) {
+	stop, report := c.Type.Unknown()
+	a.stats.UnknownChunks++
+	in.stop = stop
+	if report && a.state >= CookieEchoed {
+		raw := c.Raw
+		if most := a.cfg.Payload - 32; len(raw) > most {
+			raw = raw[:most]
+		}
+		a.out.reply(replyError, in.from, wire.CauseUnrecognizedChunk, raw)
+	}
+}
+
+// handleData takes one DATA chunk (RFC 9260 section 6.2).
+func (a *Assoc) handleData(now mono.Time, in *inbound, c wire.Chunk) {
+	if !a.state.in(mayReceive) {
+		a.stats.Discarded++
+		in.stop = a.state == CookieWait || a.state == CookieEchoed
+		return
+	}
+	var d wire.Data
+	if err := wire.ParseData(c, &d); err != nil {
+		if err == wire.ErrNoUserData {
+			// RFC 9260 section 6.2: an empty DATA chunk ends the association.
+			var v [4]byte
+			binary.BigEndian.PutUint32(v[:], uint32(d.TSN))
+			a.abortWith(now, KindViolation, wire.CauseNoUserData, string(v[:]), "DATA without user data")
+			return
+		}
+		a.stats.Malformed++
+		return
+	}
+	in.data++
+	in.now = in.now || d.Immediate
+	switch a.rx.Data(now, &d) {
+	case rx.Duplicate:
+		in.dup = true
+	case rx.BadStream:
+		var v [4]byte
+		binary.BigEndian.PutUint16(v[:], d.SID)
+		a.out.reply(replyError, in.from, wire.CauseInvalidStream, v[:])
+	case rx.BadChunk:
+		a.abortWith(now, KindViolation, wire.CauseProtocolViolation, "inconsistent fragment", "fragments of a message contradict each other")
+	}
+}
+
+// packetDone lets the SACK decision be made once per packet, and notes where the SACK should go: back on the path it
+// acknowledges, but on an alternate every second time while duplicates arrive, for then our SACKs may be getting lost
+// (RFC 9260 section 6.4).
+func (a *Assoc) packetDone(now mono.Time, in *inbound) {
+	a.rx.PacketDone(now, in.now)
+	if in.path != nil {
+		a.sackFrom = in.path.ID
+	}
+	a.sackAlt = in.dup && !a.sackAlt
+	if a.state == ShutdownSent {
+		// RFC 9260 section 9.2: answered at once with a SHUTDOWN, and T2 starts again.
+		a.out.shutdown = true
+		a.rx.SackNeeded()
+		a.startT2(now)
+	}
+}
+
+// handleError takes an ERROR chunk (RFC 9260 section 3.3.10).
+func (a *Assoc) handleError(now mono.Time, in *inbound, c wire.Chunk) {
+	it := wire.Causes(c.Value)
+	for cause, ok := it.Next(); ok; cause, ok = it.Next() {
+		if cause.Code == wire.CauseStaleCookie && a.state == CookieEchoed {
+			us, _ := cause.Staleness()
+			a.staleCookie(now, us)
+			in.stop = true
+			return
+		}
+		a.stats.RemoteErrors++
+		a.events.add(Event{Kind: EventRemoteError, Cause: cause.Code, Reason: cause.Code.String(), Path: pathName(in.path)})
+	}
+}
+
+// handleAbort takes an ABORT whose tag fits. One with the T bit is the answer of somebody who does not know the
+// association, reflected to us: on a pair that was never confirmed it says that the peer does not know this source, and
+// ends that pair alone.
+func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
+	in.stop = true
+	var code wire.CauseCode
+	text := ""
+	it := wire.Causes(c.Value)
+	if cause, ok := it.Next(); ok {
+		code = cause.Code
+		if code == wire.CauseUserAbort || code == wire.CauseProtocolViolation {
+			text = printable(cause.Value)
+		}
+	}
+	if a.state == CookieWait {
+		a.settleTarget(in.from.Peer, "ABORT "+code.String())
+		return
+	}
+	p := in.path
+	if c.Flags&1 != 0 && a.state != CookieEchoed {
+		if p == nil {
+			return
+		}
+		if !p.Confirmed() {
+			a.stats.ReflectedAborts++
+			a.retire(p, "the peer does not know this pair: its ABORT reflected our tag")
+			return
+		}
+	}
+	if text != "" {
+		text = ": " + text
+	}
+	a.fail(now, failure(KindAborted, code, "on path "+pathName(p).Pair.String()+text))
+}
+
+// printable keeps what a person can read of a cause's text, in bounds.
+func printable(b []byte) string {
+	if len(b) > 128 {
+		b = b[:128]
+	}
+	out := make([]byte, 0, len(b))
+	for _, c := range b {
+		if c >= 0x20 && c < 0x7f {
+			out = append(out, c)
+		}
+	}
+	return string(out)
+}
+
+func pathName(p *path.Path) locator.Path {
+	if p == nil {
+		return locator.Path{}
+	}
+	return p.Path
+}

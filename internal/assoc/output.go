@@ -1,0 +1,226 @@
+package assoc
+
+import (
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
+	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/tx"
+	"github.com/go-multihome/multihome/internal/wire"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// A byte's way out, rooms 3 to 7. Transmit repeats until nothing may go or the batch is full. Each step builds one
+// packet speculatively: open, append what fits, abandon if nothing did. There is no second "is there anything to send?".
+//
+//	1. emitSetup       INIT, COOKIE ECHO
+//	2. emitAbort       the last packet of all
+//	3. emitReplies     answers to where something came from
+//	4. emitHeartbeats
+//	5. emitProbes      the fast detector's copies on an alternate
+//	6. emitData        SACK, SHUTDOWN, resends, new data: one packet on one path
+
+// Transmit appends packets to out. more says that the batch was full: send it and call again with an empty one.
+func (a *Assoc) Transmit(now mono.Time, out *pktbuf.Batch) (more bool) {
+	for out.Len() < pktbuf.BatchPackets {
+		if out.Open(a.cfg.Payload) == nil {
+			return true
+		}
+		if !a.emit(now, out) {
+			a.noteChoice()
+			return false
+		}
+	}
+	return true
+}
+
+// emit writes at most one packet and reports whether it made progress.
+func (a *Assoc) emit(now mono.Time, out *pktbuf.Batch) bool {
+	if a.state == Closed {
+		return a.emitAbort(now, out) || a.emitReplies(now, out)
+	}
+	if a.setup != nil && a.emitSetup(now, out) {
+		return true
+	}
+	if len(a.out.replies) > 0 && a.emitReplies(now, out) {
+		return true
+	}
+	if a.state < Established {
+		return false
+	}
+	return a.emitHeartbeats(now, out) || a.emitProbes(now, out) || a.emitStop(now, out) || a.emitData(now, out)
+}
+
+// openPacket begins a packet for a path in the batch's slab.
+func (a *Assoc) openPacket(p *path.Path, out *pktbuf.Batch) (b wire.Builder, ok bool) {
+	return a.openSized(p.Payload, out)
+}
+
+func (a *Assoc) openSized(size int, out *pktbuf.Batch) (b wire.Builder, ok bool) {
+	buf := out.Open(size)
+	if buf == nil {
+		return b, false
+	}
+	b.Open(buf, a.header())
+	return b, true
+}
+
+// commit seals the packet and accounts it to its path.
+func (a *Assoc) commit(now mono.Time, p *path.Path, b wire.Builder, out *pktbuf.Batch) {
+	pkt := b.Seal()
+	p.Stats.PacketsSent++
+	p.Stats.BytesSent += uint64(len(pkt))
+	large := len(pkt) > p.Payload
+	if large {
+		p.Stats.Oversize++
+	}
+	out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket, Peer: p.Dest, Path: uint8(p.ID), NoDF: large})
+	a.stats.PacketsSent++
+}
+
+// emitProbes copies what is outstanding on a suspected path to the best alternate, as far as its window goes: the lowest
+// TSN first, then the tail, then the rest, with the I bit so that the answer is not held back.
+func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
+	if a.probing < 0 || !a.tx.HasProbe() {
+		return false
+	}
+	p := a.paths.Get(locator.PathID(a.probing))
+	alt := a.paths.Alternate(now, p, true)
+	if alt == nil {
+		a.tx.StopProbe(p.ID)
+		return false
+	}
+	budget := alt.Budget(now, a.tx.InFlight(alt.ID))
+	if budget <= 0 {
+		return false
+	}
+	b, ok := a.openPacket(alt, out)
+	if !ok {
+		return false
+	}
+	n := 0
+	for budget > n {
+		g := tx.Grant{Now: now, Path: alt.ID, Budget: budget - n, MaxChunk: a.paths.MaxChunk(), Immediate: true}
+		k := a.tx.AppendProbe(&b, &g)
+		if k == 0 {
+			break
+		}
+		n += k
+	}
+	if n == 0 {
+		return false
+	}
+	alt.DataSent(now, n, true)
+	a.commit(now, alt, b, out)
+	return true
+}
+
+// sackPath says where a SACK goes: back on the path it acknowledges while that is confirmed, on an alternate instead when
+// packets with duplicates say that our SACKs may be getting lost (RFC 9260 section 6.4).
+func (a *Assoc) sackPath(now mono.Time, data *path.Path) *path.Path {
+	p := a.paths.Get(a.sackFrom)
+	if p == nil || !p.Confirmed() || a.paths.Retired(p) || p.Blocked(now) || p.Down() {
+		p = data
+	}
+	if a.sackAlt && p != nil {
+		if alt := a.paths.Alternate(now, p, true); alt != nil {
+			return alt
+		}
+	}
+	return p
+}
+
+// emitData writes one packet with whatever the association has for a path: SACK, SHUTDOWN and its answer, resends, new
+// data.
+func (a *Assoc) emitData(now mono.Time, out *pktbuf.Batch) bool {
+	p := a.paths.Data(now)
+	want, must := a.rx.AckWanted(now)
+	sp := p
+	if want {
+		sp = a.sackPath(now, p)
+	}
+	if must && sp != nil && sp != p {
+		return a.emitSack(now, sp, out)
+	}
+	if p == nil {
+		return false
+	}
+	budget := 0
+	if a.state.in(maySend) && (a.tx.Resends() || a.tx.HasNew()) {
+		if a.tx.InFlight(p.ID) == 0 {
+			p.Idle(now)
+		}
+		budget = p.Budget(now, a.tx.InFlight(p.ID))
+	}
+	size := p.Payload
+	if budget > 0 && a.tx.Resends() {
+		size = max(size, min(a.tx.LostSize()+wire.HeaderLen, wire.MaxPacket))
+	}
+	b, ok := a.openSized(size, out)
+	if !ok {
+		return false
+	}
+	if sp == p && (must || want && budget > 0) {
+		a.rx.AppendSack(&b)
+	}
+	a.appendShutdown(now, p, &b)
+	n, resent := a.appendData(now, p, &b, budget)
+	if b.Empty() {
+		return false
+	}
+	if n > 0 {
+		p.DataSent(now, n, resent)
+	}
+	a.commit(now, p, b, out)
+	return true
+}
+
+// appendData fills the packet with resends, then with new chunks. A packet that is larger than the path, for the sake of
+// a chunk cut when the path was larger, takes nothing beside that chunk.
+func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget int) (n int, resent bool) {
+	if budget <= 0 {
+		return 0, false
+	}
+	g := tx.Grant{Now: now, Path: p.ID, MaxChunk: a.paths.MaxChunk()}
+	for budget > n && a.tx.Resends() && b.Len() < p.Payload {
+		g.Budget = budget - n
+		k := a.tx.AppendResend(b, &g)
+		if k == 0 {
+			break
+		}
+		n += k
+		resent = true
+	}
+	for budget > n && !a.tx.Resends() && b.Len() < p.Payload {
+		g.Budget = budget - n
+		k := a.tx.AppendNew(b, &g)
+		if k == 0 {
+			break
+		}
+		n += k
+	}
+	return n, resent
+}
+
+// emitSack writes a packet with nothing but a SACK.
+func (a *Assoc) emitSack(now mono.Time, p *path.Path, out *pktbuf.Batch) bool {
+	b, ok := a.openPacket(p, out)
+	if !ok || !a.rx.AppendSack(&b) {
+		return false
+	}
+	a.commit(now, p, b, out)
+	return true
+}
+
+// noteChoice tells the layer above when data moved to another path.
+func (a *Assoc) noteChoice() {
+	c, ok := a.paths.Changed()
+	if !ok {
+		return
+	}
+	ev := Event{Kind: EventPrimary, Path: c.To.Path, Reason: c.Why.String()}
+	if c.From != nil {
+		ev.Prev = c.From.Path
+		a.stats.PathChanges++
+	}
+	a.events.add(ev)
+}

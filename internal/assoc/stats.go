@@ -1,0 +1,124 @@
+package assoc
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/path"
+	"github.com/go-multihome/multihome/internal/rx"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// Stats counts what an association saw and did. Sizes are bytes.
+type Stats struct {
+	PacketsSent, PacketsReceived uint64
+	InitsSent                    uint64
+	Discarded                    uint64 // packets or chunks that did not fit the state
+	BadTag                       uint64
+	Malformed                    uint64
+	UnknownChunks                uint64
+	RemoteErrors                 uint64 // ERROR causes received
+	ReflectedAborts              uint64 // pairs ended by an ABORT that reflected our tag
+	NoRoomForPath                uint64 // candidate pairs beyond MaxPaths
+	PortChanges                  uint64 // UDP port changes of the peer that were confirmed
+	StaleSacks                   uint64
+	DupTSNs                      uint64 // duplicate TSNs the peer reported
+	Spurious                     uint64 // chunks resent although the first copy had arrived
+	Retargeted                   uint64 // chunks moved to another path by a failover
+	PathChanges                  uint64 // times data moved to another path
+	Restarts                     uint64 // the peer restarted
+	Stalls                       uint64 // timers found so late that this process must have slept
+	RepliesDropped               uint64
+	RX                           rx.Stats
+}
+
+// Stats returns the counters.
+func (a *Assoc) Stats() Stats {
+	s := a.stats
+	s.RX = a.rx.Stats()
+	s.RepliesDropped = a.out.dropped
+	return s
+}
+
+// PathInfo is what can be told about a path.
+type PathInfo struct {
+	locator.Path
+	State      heartbeat.State
+	Since      time.Time // of State, on the core's clock
+	Primary    bool
+	Current    bool // data takes it now
+	Retired    bool
+	Suspected  bool // the fast detector has a question open
+	Errors     int
+	SRTT, RTT  time.Duration // smoothed, and least of late
+	RTO        time.Duration
+	Window     int // congestion window
+	SlowStart  bool
+	InFlight   int
+	Payload    int // UDP payload a packet may have
+	Stats      path.Stats
+	Heartbeats heartbeat.Stats
+}
+
+// Paths appends what can be told about every path to buf.
+func (a *Assoc) Paths(buf []PathInfo) []PathInfo {
+	cur := a.paths.Current()
+	for _, p := range a.paths.All() {
+		buf = append(buf, PathInfo{
+			Path: p.Path, State: p.State(), Since: p.Mon.Since(), Primary: p == a.paths.Primary(), Current: p == cur,
+			Retired: a.paths.Retired(p), Suspected: p.Suspect.Since != 0, Errors: p.Mon.Errors(), SRTT: p.RTO.SRTT(),
+			RTT: p.RTO.MinRTT(), RTO: p.RTO.RTO(), Window: p.CC.Window(), SlowStart: p.CC.InSlowStart(),
+			InFlight: a.tx.InFlight(p.ID), Payload: p.Payload, Stats: p.Stats, Heartbeats: p.Mon.Stats(),
+		})
+	}
+	return buf
+}
+
+// identity versions what the endpoint finds the association by.
+type identity struct {
+	version uint32
+	confirm confirming
+	moving  *moving
+}
+
+func (a *Assoc) identify()     { a.ident.version++ }
+func (a *Assoc) identChanged() { a.ident.version++ }
+
+// IdentityVersion changes whenever Identity would return something else.
+func (a *Assoc) IdentityVersion() uint32 { return a.ident.version }
+
+// Identity is what the endpoint must know to find the association, and to answer an INIT for it without asking.
+type Identity struct {
+	State          State
+	Tags           [2]uint32 // arriving packets carry one of these; zero: none
+	MyTag, PeerTag uint32
+	InitTag        uint32 // of our own INIT, while dialling (RFC 9260 section 5.2.1)
+	InitTSN        uint32
+	Peers          []netip.AddrPort
+}
+
+// Identity fills id, using its memory again.
+func (a *Assoc) Identity(id *Identity) {
+	peers := id.Peers[:0]
+	*id = Identity{State: a.state, MyTag: a.myTag, PeerTag: a.peerTag, Tags: [2]uint32{a.myTag}}
+	if s := a.setup; s != nil {
+		id.Tags = [2]uint32{s.full.tag, s.plain.tag}
+		id.InitTag, id.InitTSN = s.full.tag, uint32(s.full.tsn)
+		if id.InitTag == 0 {
+			id.InitTag, id.InitTSN = s.plain.tag, uint32(s.plain.tsn)
+		}
+		if a.state == CookieEchoed {
+			id.InitTag, id.InitTSN = a.myTag, uint32(a.myTSN)
+		}
+		for _, t := range s.targets {
+			peers = append(peers, t.peer.AddrPort())
+		}
+	}
+	for _, p := range a.paths.All() {
+		if !a.paths.Retired(p) {
+			peers = append(peers, p.Dest)
+		}
+	}
+	id.Peers = peers
+}

@@ -1,0 +1,217 @@
+package assoc
+
+import (
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
+	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/wire"
+)
+
+// Shutdown begins the orderly end (RFC 9260 section 9.2): what was given to Send still arrives, then both sides know.
+// Calling it again, or in a state that is already ending, changes nothing. While the association is being dialled it
+// ends the attempt.
+func (a *Assoc) Shutdown(now mono.Time) {
+	switch a.state {
+	case CookieWait, CookieEchoed:
+		a.fail(now, failure(KindLocalAbort, 0, "shut down during setup"))
+	case Established:
+		a.move(ShutdownPending)
+		a.progressShutdown(now)
+	}
+}
+
+// Abort ends the association at once with an ABORT that carries cause and reason. What was not acknowledged is lost and
+// reported with the event.
+func (a *Assoc) Abort(now mono.Time, cause wire.CauseCode, reason string) {
+	a.abortWith(now, KindLocalAbort, cause, reason, reason)
+}
+
+func (a *Assoc) abortWith(now mono.Time, k Kind, cause wire.CauseCode, text, detail string) {
+	if a.state == Closed {
+		return
+	}
+	if a.state >= Established || a.state == CookieEchoed {
+		a.out.abort, a.out.cause, a.out.text = true, cause, text
+	}
+	a.fail(now, failure(k, cause, detail))
+}
+
+// fail ends the association. Parts received before stay to be handed out.
+func (a *Assoc) fail(now mono.Time, f *Failure) {
+	if a.state == Closed {
+		return
+	}
+	f.Unsent = a.tx.Drop()
+	a.err = f
+	a.end(now, f, f.Unsent)
+}
+
+// end moves to Closed and tells the layer above.
+func (a *Assoc) end(_ mono.Time, err error, unsent int) {
+	a.move(Closed)
+	a.timers.StopAll()
+	a.setup = nil
+	a.out.shutdown, a.out.shutAck = false, false
+	for _, p := range a.paths.All() {
+		p.StopT3()
+	}
+	a.identify()
+	a.events.add(Event{Kind: EventClosed, Err: err, Unsent: unsent})
+}
+
+// progressShutdown moves on once nothing is left to send or to be acknowledged.
+func (a *Assoc) progressShutdown(now mono.Time) {
+	if !a.tx.Done() {
+		return
+	}
+	switch a.state {
+	case ShutdownPending:
+		a.move(ShutdownSent)
+		a.out.shutdown = true
+		a.startT2(now)
+		a.timers.Set(timerGuard, now.Add(5*a.cfg.RTO.Max))
+	case ShutdownReceived:
+		a.move(ShutdownAckSent)
+		a.out.shutAck = true
+		a.startT2(now)
+	}
+}
+
+func (a *Assoc) startT2(now mono.Time) {
+	if p := a.paths.Data(now); p != nil {
+		a.timers.Set(timerT2, now.Add(p.RTO.RTO()))
+	}
+}
+
+// t2Expired sends SHUTDOWN or SHUTDOWN ACK again, to an alternate if there is one, and counts the error.
+func (a *Assoc) t2Expired(now mono.Time) {
+	p := a.paths.Data(now)
+	if p == nil {
+		return
+	}
+	p.RTO.Backoff()
+	a.errors++
+	if a.errors > a.cfg.AssocMaxRetrans {
+		a.fail(now, failure(KindUnreachable, 0, "SHUTDOWN was not answered; "+a.describePaths(now)))
+		return
+	}
+	a.out.shutdown = a.state == ShutdownSent
+	a.out.shutAck = a.state == ShutdownAckSent
+	a.out.toAlt = !a.out.toAlt
+	a.startT2(now)
+}
+
+// appendShutdown adds SHUTDOWN or SHUTDOWN ACK when due. On every second retransmission the packet for it goes to an
+// alternate, see emitData's caller.
+func (a *Assoc) appendShutdown(now mono.Time, p *path.Path, b *wire.Builder) {
+	switch {
+	case a.out.shutdown && a.state == ShutdownSent:
+		if b.Shutdown(a.rx.CumTSN()) {
+			a.out.shutdown = false
+		}
+	case a.out.shutAck && a.state == ShutdownAckSent:
+		if b.ShutdownAck() {
+			a.out.shutAck = false
+		}
+	}
+}
+
+// emitStop sends a repeated SHUTDOWN or SHUTDOWN ACK on an alternate.
+func (a *Assoc) emitStop(now mono.Time, out *pktbuf.Batch) bool {
+	if !a.out.toAlt || (!a.out.shutdown && !a.out.shutAck) {
+		return false
+	}
+	p := a.paths.Alternate(now, a.paths.Data(now), false)
+	if p == nil {
+		return false
+	}
+	b, ok := a.openPacket(p, out)
+	if !ok {
+		return false
+	}
+	a.appendShutdown(now, p, &b)
+	if b.Empty() {
+		return false
+	}
+	a.commit(now, p, b, out)
+	return true
+}
+
+// handleShutdown takes a SHUTDOWN (RFC 9260 section 9.2). Its cumulative TSN acknowledges.
+func (a *Assoc) handleShutdown(now mono.Time, in *inbound, c wire.Chunk) {
+	cum, err := wire.ParseShutdown(c)
+	if err != nil {
+		a.stats.Malformed++
+		return
+	}
+	switch a.state {
+	case Established, ShutdownPending, ShutdownReceived:
+		k := wire.Sack{CumTSN: cum, ARwnd: uint32(a.tx.PeerWindow() + a.tx.Outstanding())}
+		if a.takeSack(now, in, &k); a.state == Closed {
+			return
+		}
+		if a.state == ShutdownReceived || a.state == ShutdownAckSent {
+			return
+		}
+		a.move(ShutdownReceived)
+		a.events.add(Event{Kind: EventPeerClosed})
+		a.progressShutdown(now)
+	case ShutdownSent:
+		// Both sides shut down at once: answered with SHUTDOWN ACK (RFC 9260 section 9.2).
+		a.move(ShutdownAckSent)
+		a.events.add(Event{Kind: EventPeerClosed})
+		a.out.shutdown, a.out.shutAck = false, true
+		a.startT2(now)
+	}
+}
+
+// handleShutdownAck ends the association on the side that sent SHUTDOWN.
+func (a *Assoc) handleShutdownAck(now mono.Time, in *inbound) {
+	switch a.state {
+	case ShutdownSent, ShutdownAckSent:
+		a.out.reply(replyShutdownComplete, in.from, 0, nil)
+		if a.state == ShutdownSent {
+			a.events.add(Event{Kind: EventPeerClosed})
+		}
+		in.stop = true
+		a.end(now, nil, 0)
+	case CookieWait, CookieEchoed:
+		// RFC 9260 section 8.5.1 E: as if out of the blue; the endpoint's rules answered strays already.
+		a.stats.Discarded++
+	}
+}
+
+func (a *Assoc) handleShutdownComplete(now mono.Time, in *inbound, _ wire.Chunk) {
+	in.stop = true
+	if a.state == ShutdownAckSent {
+		a.end(now, nil, 0)
+	}
+}
+
+// emitAbort writes the ABORT that ends the association, on the path for data.
+func (a *Assoc) emitAbort(now mono.Time, out *pktbuf.Batch) bool {
+	if !a.out.abort {
+		return false
+	}
+	p := a.paths.Data(now)
+	if p == nil {
+		p = a.paths.Get(0)
+	}
+	if p == nil {
+		a.out.abort = false
+		return false
+	}
+	b, ok := a.openPacket(p, out)
+	if !ok {
+		return false
+	}
+	a.out.abort = false
+	if !b.Abort(false) {
+		return false
+	}
+	if a.out.cause != 0 {
+		b.CauseCut(a.out.cause, []byte(a.out.text))
+	}
+	a.commit(now, p, b, out)
+	return true
+}

@@ -1,0 +1,141 @@
+package assoc
+
+import (
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
+)
+
+// Deadline returns when Timeout wants to be called next: the one deadline of the association.
+func (a *Assoc) Deadline() (mono.Time, bool) {
+	at := a.setupDeadline()
+	if t, ok := a.timers.Next(); ok {
+		at = mono.Min(at, t)
+	}
+	if a.state == Closed || a.state < Established {
+		return at, at != 0
+	}
+	if t, ok := a.rx.AckDeadline(); ok {
+		at = mono.Min(at, t)
+	}
+	if t, ok := a.tx.RackDeadline(); ok {
+		at = mono.Min(at, t)
+	}
+	if a.tx.Outstanding() > 0 || a.tx.HasNew() {
+		at = mono.Min(at, a.paths.Recheck())
+	}
+	for _, p := range a.paths.All() {
+		if !a.paths.Retired(p) {
+			at = mono.Min(at, a.pathDeadline(p))
+		}
+	}
+	return at, at != 0
+}
+
+func (a *Assoc) pathDeadline(p *path.Path) mono.Time {
+	at := mono.Min(p.T3(), a.ptoAt(p))
+	if !a.state.in(mayProbe) {
+		return at
+	}
+	if t, ok := p.Mon.Next(); ok {
+		next := mono.FromStd(t)
+		if !p.Confirmed() && p.Mon.Due(t) {
+			// A heartbeat that is due but held back by HB.Max.Burst goes when the burst window ends.
+			if ok, from := a.mayConfirm(next, p); !ok {
+				next = max(next, from)
+			}
+		}
+		at = mono.Min(at, next)
+	}
+	return at
+}
+
+// Timeout takes the passing of time. It looks at every deadline that has come and marks what follows.
+func (a *Assoc) Timeout(now mono.Time) {
+	if a.state == Closed {
+		return
+	}
+	a.setupTimeout(now)
+	if a.state < Established {
+		return
+	}
+	if t, ok := a.tx.RackDeadline(); ok && !now.Before(t) {
+		sc := a.scratch()
+		a.tx.RackTimeout(now, &sc.rtts, &sc.res)
+		a.applyLosses(now, sc)
+		ackPool.Put(sc)
+	}
+	for _, p := range a.paths.All() {
+		if a.state == Closed {
+			return
+		}
+		if !a.paths.Retired(p) {
+			a.pathTimeout(now, p)
+		}
+	}
+	if a.timers.Fired(timerT2, now) {
+		a.t2Expired(now)
+	}
+	if a.state != Closed && a.timers.Fired(timerGuard, now) {
+		a.abortWith(now, KindGuard, 0, "", "T5-shutdown-guard expired")
+	}
+	if a.cfg.Check && a.state != Closed {
+		a.check()
+	}
+}
+
+// applyLosses takes what the reordering timer found lost. Nothing was answered, so nothing else follows.
+func (a *Assoc) applyLosses(now mono.Time, sc *ackScratch) {
+	for i, p := range a.paths.All() {
+		if pa := &sc.res.Paths[i]; pa.Lost > 0 {
+			p.Stats.Lost += uint64(pa.Lost)
+			p.CC.OnLoss(now, pa.LostSent, a.tx.InFlight(p.ID))
+			if a.tx.InFlight(p.ID) == 0 {
+				p.StopT3()
+			}
+		}
+	}
+}
+
+func (a *Assoc) pathTimeout(now mono.Time, p *path.Path) {
+	if at := a.ptoAt(p); at != 0 && !now.Before(at) {
+		a.probeTimeout(now, at, p)
+	}
+	if at := p.T3(); at != 0 && !now.Before(at) {
+		a.t3Expired(now, p)
+	}
+	if a.state == Closed {
+		return
+	}
+	if v := p.Mon.Expire(now.Std(), p.RTO.RTO()); v.Counted || v.Changed() {
+		a.verdict(now, p, v)
+	}
+}
+
+// t3Expired does what RFC 9260 section 6.3.3 asks: the window collapses, the timeout doubles, what is outstanding on the
+// path counts as lost and goes out again, on an alternate if there is one (section 6.4.1), for the error has made this
+// path PotentiallyFailed.
+func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
+	p.StopT3()
+	flight := a.tx.InFlight(p.ID)
+	if flight == 0 {
+		return
+	}
+	p.Stats.Timeouts++
+	rto := p.RTO.RTO()
+	p.CC.OnTimeout(now, flight)
+	a.tx.Timeout(p.ID)
+	if a.tx.PeerWindow() == 0 && a.lastSack != 0 && now.Sub(a.lastSack) < 2*rto {
+		// A zero window probe that was answered "still zero" is no error (RFC 9260 section 6.1 A).
+		p.RTO.Backoff()
+		return
+	}
+	v := p.Mon.DataTimeout(now.Std(), rto)
+	if !v.Counted {
+		p.RTO.Backoff()
+	}
+	a.verdict(now, p, v)
+	if v.To == heartbeat.Active && v.From == heartbeat.Active {
+		a.paths.Touch()
+	}
+}

@@ -1,0 +1,116 @@
+package assoc
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/tx"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// Errors of the user's calls.
+var (
+	ErrNotOpen = errors.New("association is not established")
+	ErrClosing = errors.New("association is shutting down")
+	ErrNoPath  = errors.New("no such path")
+)
+
+// Send takes a message. It is accepted whole, whatever SendHeld says: the layer above keeps the limit. On an error the
+// message stays the caller's.
+func (a *Assoc) Send(now mono.Time, m *tx.Message) error {
+	switch {
+	case a.state == Closed && a.err != nil:
+		return a.err
+	case a.state < Established:
+		return ErrNotOpen
+	case a.state != Established:
+		return ErrClosing
+	}
+	return a.tx.Push(m)
+}
+
+// SendHeld returns the bytes of user data given to Send and not yet acknowledged.
+func (a *Assoc) SendHeld() int { return a.tx.Held() }
+
+// StreamHeld is SendHeld for one stream.
+func (a *Assoc) StreamHeld(sid uint16) int { return a.tx.StreamHeld(sid) }
+
+// Held returns the memory the association holds for user data in both directions, for the endpoint's budget.
+func (a *Assoc) Held() int { return a.tx.Held() + a.rx.Held() }
+
+// Consumed gives back memory (rx.Part's Held) that the user has read, which opens the window.
+func (a *Assoc) Consumed(now mono.Time, held int) {
+	if a.state.in(mayReceive) || a.state == ShutdownReceived {
+		a.rx.Consumed(held)
+	}
+}
+
+// SetWindow bounds the receive window by what the endpoint's budget leaves.
+func (a *Assoc) SetWindow(bytes int) { a.rx.SetWindow(min(bytes, a.cfg.Window)) }
+
+// SendFailed tells that a packet could not be handed to the network on a path: full says that the socket's buffer was
+// full, else the system refused.
+func (a *Assoc) SendFailed(now mono.Time, id locator.PathID, full bool) {
+	p := a.paths.Get(id)
+	if p == nil || a.state == Closed {
+		return
+	}
+	a.paths.Touch()
+	if full {
+		p.SocketFull(now)
+		return
+	}
+	p.Stats.SendErrors++
+	a.verdict(now, p, p.Mon.SendFailed(now.Std()))
+}
+
+// LocalDown tells that a local locator's link or address is gone, or back.
+func (a *Assoc) LocalDown(now mono.Time, local int, down bool) {
+	for _, p := range a.paths.All() {
+		if p.Socket == local && p.Down() != down && a.state != Closed {
+			p.SetDown(down)
+			a.paths.Touch()
+			a.verdict(now, p, p.Mon.Fault(now.Std(), down))
+		}
+	}
+}
+
+// SetPrimary makes a path the preferred one for data (RFC 9260 section 11.1.6, SETPRIMARY).
+func (a *Assoc) SetPrimary(now mono.Time, id locator.PathID) error {
+	p := a.paths.Get(id)
+	if p == nil || a.paths.Retired(p) {
+		return ErrNoPath
+	}
+	a.paths.SetPrimary(id)
+	return nil
+}
+
+// Heartbeat asks for a heartbeat on a path at once (RFC 9260 section 11.1.9, REQUESTHEARTBEAT).
+func (a *Assoc) Heartbeat(now mono.Time, id locator.PathID) error {
+	p := a.paths.Get(id)
+	if p == nil || a.paths.Retired(p) {
+		return ErrNoPath
+	}
+	p.Mon.Probe(now.Std())
+	return nil
+}
+
+// describePaths says in one line what every path last looked like, for the error of an association that failed.
+func (a *Assoc) describePaths(now mono.Time) string {
+	var b strings.Builder
+	for i, p := range a.paths.All() {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(p.Pair.String())
+		b.WriteString(" ")
+		b.WriteString(p.State().String())
+		if p.State() != heartbeat.Unconfirmed {
+			b.WriteString(" since ")
+			b.WriteString(now.Std().Sub(p.Mon.Since()).String())
+		}
+	}
+	return b.String()
+}

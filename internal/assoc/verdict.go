@@ -1,0 +1,176 @@
+package assoc
+
+import (
+	"time"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/cc"
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
+	"github.com/go-multihome/multihome/internal/tx"
+	"github.com/go-multihome/multihome/locator"
+)
+
+func ackOf(now mono.Time, pa *tx.PathAck, cumAdvanced bool) cc.Ack {
+	return cc.Ack{Now: now, Bytes: pa.Bytes, Flight: pa.Flight, Sent: pa.AckSent, CumAdvanced: cumAdvanced}
+}
+
+// verdict carries what a monitor decided to everybody else. This is the one place where failover happens: a path that
+// leaves Active gives everything outstanding on it to the others, and path.Table offers it no more.
+func (a *Assoc) verdict(now mono.Time, p *path.Path, v heartbeat.Verdict) {
+	if v.Counted {
+		p.RTO.Backoff()
+		a.countError(now, p)
+	}
+	if !v.Changed() || a.state == Closed {
+		return
+	}
+	p.StateChanged(now)
+	a.paths.Touch()
+	if v.From == heartbeat.Active {
+		a.failover(now, p)
+	}
+	if v.From == heartbeat.Unconfirmed && v.To == heartbeat.Active {
+		p.CC.Restart(now)
+	}
+	a.events.add(Event{Kind: EventPath, Path: p.Path, From: v.From, To: v.To, Reason: v.Reason.String()})
+}
+
+// failover moves what is outstanding on p to the paths that remain. Their congestion windows say how fast.
+func (a *Assoc) failover(now mono.Time, p *path.Path) {
+	if int(a.probing) == int(p.ID) {
+		a.tx.StopProbe(p.ID)
+		a.probing = -1
+	}
+	a.stats.Retargeted += uint64(a.tx.Retarget(p.ID))
+	if a.tx.InFlight(p.ID) == 0 {
+		p.StopT3()
+	}
+}
+
+// countError counts toward Association.Max.Retrans (RFC 9260 section 8.1): at most once per RTO over all paths, so that
+// many pairs do not make a silent peer look dead sooner, and back to zero whenever any path answers.
+func (a *Assoc) countError(now mono.Time, p *path.Path) {
+	if a.erred != 0 && now.Sub(a.erred) < min(p.RTO.RTO()/2, a.cfg.RTO.Max) {
+		return
+	}
+	a.erred = now
+	a.errors++
+	if a.errors > a.cfg.AssocMaxRetrans {
+		a.fail(now, failure(KindUnreachable, 0, a.describePaths(now)))
+	}
+}
+
+// ptoAt returns when the fast detector looks at a path again: a probe timeout after the sending time of the oldest packet
+// still unanswered on it (later packets and SACKs do not extend it), or after the question it has already asked.
+func (a *Assoc) ptoAt(p *path.Path) mono.Time {
+	if a.cfg.NoProbeTimeout || p.State() != heartbeat.Active || !a.state.in(maySend) {
+		return 0
+	}
+	if p.Suspect.Since != 0 {
+		return p.Suspect.Since.Add(a.arbitration(p))
+	}
+	oldest, ok := a.tx.Oldest(p.ID)
+	if !ok {
+		return 0
+	}
+	return max(oldest, p.Suspect.Floor).Add(p.RTO.PTO(a.ackDelay(p)))
+}
+
+// arbitration is how long a suspected path has to answer the question asked of it: another probe timeout, doubled each
+// time nobody answered at all.
+func (a *Assoc) arbitration(p *path.Path) time.Duration {
+	return p.RTO.PTO(0) << min(p.Suspect.Rounds, 8)
+}
+
+// ackDelay is how long the peer may hold back the SACK for a lone packet: two packets are answered at once
+// (RFC 9260 section 6.2).
+func (a *Assoc) ackDelay(p *path.Path) time.Duration {
+	if a.tx.InFlight(p.ID) >= p.Payload {
+		return 0
+	}
+	return peerSackDelay
+}
+
+// peerSackDelay is what other stacks hold a SACK back for (RFC 9260 section 16).
+const peerSackDelay = 200 * time.Millisecond
+
+// lateTimer is how late a deadline may be looked at before it proves that this process was stalled rather than that the
+// path is silent.
+const lateTimer = 50 * time.Millisecond
+
+// probeTimeout takes an expiry of the fast detector on p.
+func (a *Assoc) probeTimeout(now, due mono.Time, p *path.Path) {
+	if now.Sub(due) > lateTimer {
+		// We slept, not the path: what has arrived meanwhile waits in the sockets. Ask again from here.
+		p.Suspect = path.Suspicion{Floor: now}
+		a.stats.Stalls++
+		return
+	}
+	s := &p.Suspect
+	if s.Since == 0 {
+		a.suspect(now, p)
+		return
+	}
+	if s.AltAnswers {
+		a.verdict(now, p, p.Mon.Suspect(now.Std()))
+		return
+	}
+	// Nobody answered: a stalled peer looks so, and so does a network that is down. Not for this detector to say.
+	s.Rounds++
+}
+
+// suspect asks the silent path by a heartbeat and lets the best alternate carry copies of what is outstanding: which
+// answer comes back tells whether the path or a packet was lost.
+func (a *Assoc) suspect(now mono.Time, p *path.Path) {
+	p.Stats.ProbeTimeouts++
+	p.Suspect = path.Suspicion{Since: now, Floor: p.Suspect.Floor}
+	p.Mon.Probe(now.Std())
+	alt := a.paths.Alternate(now, p, true)
+	if alt == nil {
+		return
+	}
+	p.Suspect.Alt = alt.ID
+	if a.probing >= 0 {
+		a.tx.StopProbe(locator.PathID(a.probing))
+	}
+	a.probing = int8(p.ID)
+	a.tx.StartProbe(p.ID)
+	if a.tx.InFlight(alt.ID) == 0 {
+		alt.Mon.Probe(now.Std())
+	}
+}
+
+// answered notes that something came back by a path: every other path that is under suspicion and still silent past its
+// time has failed.
+func (a *Assoc) answered(now mono.Time, by *path.Path) {
+	if by == nil {
+		return
+	}
+	for _, p := range a.paths.All() {
+		s := &p.Suspect
+		if p == by || s.Since == 0 {
+			continue
+		}
+		s.AltAnswers = true
+		if p.State() == heartbeat.Active && now.Sub(s.Since) >= a.arbitration(p) {
+			a.verdict(now, p, p.Mon.Suspect(now.Std()))
+		}
+	}
+}
+
+// confirm marks a pair as confirmed by the handshake that ran on it (RFC 9260 section 5.4 rule 2).
+func (a *Assoc) confirm(now mono.Time, p *path.Path) {
+	if p.Confirmed() {
+		return
+	}
+	p.Mon.Init(&a.cfg.Heartbeat, now.Std(), true)
+	a.paths.Touch()
+	a.events.add(Event{Kind: EventPath, Path: p.Path, From: heartbeat.Unconfirmed, To: heartbeat.Active, Reason: "handshake"})
+}
+
+// retire ends one pair.
+func (a *Assoc) retire(p *path.Path, reason string) {
+	a.paths.Retire(p)
+	a.events.add(Event{Kind: EventPathGone, Path: p.Path, From: p.State(), To: p.State(), Reason: reason})
+}

@@ -1,0 +1,187 @@
+package path
+
+import (
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/mono"
+)
+
+// Change tells that the path for data changed, and why.
+type Change struct {
+	From, To *Path // From is nil at the first choice
+	Why      Why
+}
+
+// Why is the reason a path was chosen for data.
+type Why uint8
+
+// The reasons.
+const (
+	WhyFirst      Why = iota // the first choice
+	WhyPrimary               // the primary path is well (again)
+	WhyFailed                // the path before it is not Active any more
+	WhyBlocked               // the path before it does not take packets: full socket or local fault
+	WhyLeastBad              // no path is Active; this one failed least
+	WhyPreference            // the user set another primary
+)
+
+var whyText = [...]string{"first choice", "primary is well", "path before failed", "path before is blocked", "no path is active; least failed", "preference changed"}
+
+// String names the reason.
+func (w Why) String() string { return whyText[w] }
+
+// ranks of a path for carrying data; smaller is better.
+const (
+	rankGood    = iota // Active
+	rankBlocked        // Active, the socket is full
+	rankPF             // PotentiallyFailed: only while no path is Active (RFC 7829 section 3.2)
+	rankInactive
+	rankDown // a local fault
+	rankNone // unconfirmed or retired: never
+)
+
+func (t *Table) rank(p *Path, now mono.Time) int {
+	s := p.State()
+	switch {
+	case t.Retired(p) || s == heartbeat.Unconfirmed:
+		return rankNone
+	case p.down:
+		return rankDown
+	case s == heartbeat.Inactive:
+		return rankInactive
+	case s == heartbeat.PotentiallyFailed:
+		return rankPF
+	case p.Blocked(now):
+		return rankBlocked
+	}
+	return rankGood
+}
+
+// better reports whether a is the better carrier of two paths of equal rank: the primary, then the one in use (no change
+// without a cause), then the one with fewer errors, then the shorter one.
+func (t *Table) better(a, b *Path, rank int) bool {
+	if rank >= rankPF && a.Mon.Errors() != b.Mon.Errors() {
+		return a.Mon.Errors() < b.Mon.Errors()
+	}
+	if (a.ID == t.primary) != (b.ID == t.primary) {
+		return a.ID == t.primary
+	}
+	if (a == t.current) != (b == t.current) {
+		return a == t.current
+	}
+	if x, y := a.RTO.SRTT(), b.RTO.SRTT(); x != y && x > 0 && y > 0 {
+		return x < y
+	}
+	return a.ID < b.ID
+}
+
+// Data returns the path that new data and resends take now, nil when no path is confirmed. The choice is kept until
+// something changes; a change is remembered for Changed.
+func (t *Table) Data(now mono.Time) *Path {
+	if !t.stale && t.current != nil && (t.recheck == 0 || now.Before(t.recheck)) {
+		return t.current
+	}
+	t.stale = false
+	t.recheck = 0
+	var best *Path
+	bestRank := rankNone
+	for _, p := range t.paths {
+		r := t.rank(p, now)
+		switch r {
+		case rankBlocked:
+			t.recheck = mono.Min(t.recheck, p.blockedUntil)
+		case rankNone:
+			continue
+		}
+		if r < bestRank || (r == bestRank && t.better(p, best, r)) {
+			best, bestRank = p, r
+		}
+	}
+	if best != nil && best != t.current {
+		t.move(best, bestRank, now)
+	}
+	return t.current
+}
+
+func (t *Table) move(to *Path, rank int, now mono.Time) {
+	why := WhyPreference
+	switch from := t.current; {
+	case from == nil:
+		why = WhyFirst
+	case rank >= rankPF:
+		why = WhyLeastBad
+	case from.State() != heartbeat.Active:
+		why = WhyFailed
+	case from.down || from.Blocked(now):
+		why = WhyBlocked
+	case to.ID == t.primary:
+		why = WhyPrimary
+	}
+	if t.current != nil {
+		t.current.Stats.Left++
+	}
+	to.Stats.Chosen++
+	if t.changed.To == nil {
+		t.changed.From = t.current
+	}
+	t.changed.To, t.changed.Why = to, why
+	t.current = to
+}
+
+// Changed returns the change of the data path since it was last asked.
+func (t *Table) Changed() (Change, bool) {
+	c := t.changed
+	t.changed = Change{}
+	return c, c.To != nil && c.From != c.To
+}
+
+// Recheck returns when the choice must be looked at again although nothing happened: a blocked socket may be free.
+// Zero: never.
+func (t *Table) Recheck() mono.Time { return t.recheck }
+
+// Alternate returns the best path other than not, preferring a different peer locator (RFC 9260 section 6.4: the most
+// divergent pair). With activeOnly it returns nil rather than a path that is not Active.
+func (t *Table) Alternate(now mono.Time, not *Path, activeOnly bool) *Path {
+	var best *Path
+	bestRank := rankNone
+	for _, p := range t.paths {
+		if p == not {
+			continue
+		}
+		r := t.rank(p, now)
+		if r == rankNone || (activeOnly && r > rankBlocked) {
+			continue
+		}
+		if p.Suspect.Since != 0 && r < rankPF {
+			r = rankBlocked // under suspicion itself
+		}
+		if best == nil || r < bestRank || (r == bestRank && t.diverges(p, best, not, r)) {
+			best, bestRank = p, r
+		}
+	}
+	return best
+}
+
+// diverges reports whether a is the better alternate of two paths of equal rank.
+func (t *Table) diverges(a, b, from *Path, rank int) bool {
+	if from != nil {
+		if x, y := apart(a, from), apart(b, from); x != y {
+			return x > y
+		}
+	}
+	return t.better(a, b, rank)
+}
+
+// apart counts in how many ends two paths differ.
+func apart(a, b *Path) int {
+	n := 0
+	if a.Local != b.Local {
+		n++
+	}
+	if a.Peer != b.Peer {
+		n++
+	}
+	return n
+}
+
+// Current returns the path data takes, nil before the first choice.
+func (t *Table) Current() *Path { return t.current }

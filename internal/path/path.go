@@ -1,0 +1,191 @@
+// Package path is one network path as the sender sees it: a pair of locators with its round-trip estimate, congestion
+// window, size limit, retransmission timer, health and counters. It says which path may take how many bytes now.
+//
+// A path is a (local, peer) pair, where RFC 9260 speaks of destination addresses alone: two pairs to one destination may
+// leave through two providers and share nothing but the last hop. locator.Path is its name, heartbeat.Monitor its health,
+// and Path its capacity. No other room knows about failure.
+package path
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/cc"
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/rto"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// BasePayload is the UDP payload every path is assumed to carry before a larger one was found: the base PLPMTU of RFC 8899
+// section 5.1.2 for a UDP-encapsulated transport.
+const BasePayload = 1200
+
+// Config is what all paths of an association share.
+type Config struct {
+	RTO            rto.Config
+	Heartbeat      *heartbeat.Config
+	Payload        int // bytes of UDP payload one packet may have; 0: BasePayload
+	InitialPackets int // initial congestion window, RFC 6928; 0: RFC 9260 section 7.2.1
+}
+
+// Path is everything an association knows about one pair of locators.
+type Path struct {
+	locator.Path
+	Socket  int            // index of the local locator's socket
+	Dest    netip.AddrPort // the peer locator as packets are addressed
+	Dialled bool           // we dialled this peer locator; the peer alone cannot make us probe it fast
+	Payload int            // bytes of UDP payload a packet may have now
+
+	Mon heartbeat.Monitor
+	RTO rto.Estimator
+	CC  cc.Controller
+
+	Suspect Suspicion
+	Stats   Stats
+
+	t3       mono.Time // RFC 9260 section 6.3.2
+	lastData mono.Time // when DATA was last sent here, for the idle restart
+	burst    int       // packets of new data still allowed before the next acknowledgement
+
+	blockedUntil mono.Time
+	blockedFor   time.Duration
+	down         bool // a local fault: link or address gone
+
+}
+
+// Suspicion is the fast detector's open question about a path: the probe timeout expired, nothing has come back yet.
+type Suspicion struct {
+	Since      mono.Time // zero: no suspicion
+	Alt        locator.PathID
+	AltAnswers bool // something sent on an alternate after Since was answered
+	Rounds     int
+	Floor      mono.Time // the last suspicion was cleared here: the probe timeout runs from no earlier
+}
+
+// Stats counts what one path carried, in UDP payload bytes, and why it was chosen or left.
+type Stats struct {
+	PacketsSent, PacketsReceived uint64
+	BytesSent, BytesReceived     uint64
+	DataSent, DataResent         uint64 // payload bytes of DATA, first and repeated transmissions
+	Timeouts                     uint64 // T3-rtx expirations
+	ProbeTimeouts                uint64 // expirations of the fast detector
+	Lost                         uint64 // payload bytes found lost by order of acknowledgement
+	HeartbeatsSent               uint64
+	HeartbeatsAcked              uint64
+	Chosen, Left                 uint64 // became, ceased to be the path for data
+	Blocked                      uint64 // the socket's buffer was full
+	SendErrors                   uint64
+	Oversize                     uint64 // packets sent without DF because a chunk was larger than the path
+}
+
+// Init makes p the named path. cfg.Heartbeat must outlive it.
+func (p *Path) Init(cfg *Config, name locator.Path, socket int, now mono.Time, confirmed bool) {
+	*p = Path{Path: name, Socket: socket, Dest: name.Peer.AddrPort(), Payload: cfg.Payload}
+	if p.Payload == 0 {
+		p.Payload = BasePayload
+	}
+	p.RTO.Init(cfg.RTO)
+	p.CC = cc.NewReno(cc.Config{MTU: p.maxChunk(), InitialPackets: cfg.InitialPackets})
+	p.Mon.Init(cfg.Heartbeat, now.Std(), confirmed)
+	p.burst = maxBurst
+}
+
+// maxBurst bounds how many packets of new data one acknowledgement may let go (RFC 9260 section 6.1 D). It is larger than
+// the RFC's recommended 4 since acknowledgements come per batch of received packets here.
+const maxBurst = 64
+
+// commonHeader is the length of the SCTP common header (RFC 9260 section 3.1).
+const commonHeader = 12
+
+// maxChunk is the largest chunk, header included, that fits one packet of the path: its PMDCS.
+func (p *Path) maxChunk() int { return p.Payload - commonHeader }
+
+// State is the path's health.
+func (p *Path) State() heartbeat.State { return p.Mon.State() }
+
+// Confirmed reports whether the pair was confirmed (RFC 9260 section 5.4), so that it may carry data.
+func (p *Path) Confirmed() bool { return p.Mon.State() != heartbeat.Unconfirmed }
+
+// Budget returns how many bytes of DATA the path may take now, given what is in flight on it.
+func (p *Path) Budget(now mono.Time, inFlight int) int {
+	if p.burst <= 0 || p.Blocked(now) {
+		return 0
+	}
+	return p.CC.Window() - inFlight
+}
+
+// DataSent notes that n payload bytes of DATA left on this path in one packet, and starts T3-rtx unless it runs
+// (RFC 9260 section 6.3.2 R1).
+func (p *Path) DataSent(now mono.Time, n int, resent bool) {
+	if p.t3 == 0 {
+		p.t3 = now.Add(p.RTO.RTO())
+	}
+	p.lastData = now
+	if resent {
+		p.Stats.DataResent += uint64(n)
+	} else {
+		p.Stats.DataSent += uint64(n)
+	}
+	p.burst--
+	p.Mon.DataSent(now.Std())
+}
+
+// Idle lets the congestion window decay when nothing was sent here for a while (RFC 9260 section 7.2.1). It is asked once
+// before data goes out on a path with nothing in flight.
+func (p *Path) Idle(now mono.Time) {
+	if p.lastData == 0 {
+		return
+	}
+	if idle := now.Sub(p.lastData); idle > p.RTO.RTO() {
+		p.CC.OnIdle(now, idle, p.RTO.RTO())
+	}
+}
+
+// Acked notes that the peer answered: the burst limit starts anew, and T3-rtx follows RFC 9260 section 6.3.2 R2 and R3.
+func (p *Path) Acked(now mono.Time, oldestAcked bool, inFlight int) {
+	p.burst = maxBurst
+	switch {
+	case inFlight == 0:
+		p.t3 = 0
+	case oldestAcked:
+		p.t3 = now.Add(p.RTO.RTO())
+	}
+}
+
+// Answered lets a new burst go: a SACK arrived, whichever path it covers.
+func (p *Path) Answered() { p.burst = maxBurst }
+
+// T3 returns the instant the retransmission timer expires.
+func (p *Path) T3() mono.Time { return p.t3 }
+
+// StopT3 disarms the retransmission timer: nothing is outstanding here any more.
+func (p *Path) StopT3() { p.t3 = 0 }
+
+// StartT3 arms it anew for one RTO from now.
+func (p *Path) StartT3(now mono.Time) { p.t3 = now.Add(p.RTO.RTO()) }
+
+// SocketFull notes that the socket took no more packets. The path is not offered for a moment that doubles while it stays
+// full; nobody waits for the socket.
+func (p *Path) SocketFull(now mono.Time) {
+	p.Stats.Blocked++
+	p.blockedFor = min(max(2*p.blockedFor, time.Millisecond), 100*time.Millisecond)
+	if p.blockedUntil != 0 && now.Sub(p.blockedUntil) > time.Second {
+		p.blockedFor = time.Millisecond
+	}
+	p.blockedUntil = now.Add(p.blockedFor)
+}
+
+// Blocked reports whether the socket was full a moment ago.
+func (p *Path) Blocked(now mono.Time) bool { return p.blockedUntil != 0 && now.Before(p.blockedUntil) }
+
+// SetDown notes a local fault (link or address gone) or its end.
+func (p *Path) SetDown(down bool) { p.down = down }
+
+// Down reports a local fault.
+func (p *Path) Down() bool { return p.down }
+
+// StateChanged forgets what was asked about a path whose state was decided otherwise.
+func (p *Path) StateChanged(now mono.Time) {
+	p.Suspect = Suspicion{Floor: now}
+}
