@@ -157,7 +157,7 @@ func TestChainAgainstSlice(t *testing.T) {
 		}
 		return p
 	}
-	for range 200 {
+	for range 50 {
 		var c Chain
 		var model []byte
 		for range rnd.IntN(20) {
@@ -193,7 +193,7 @@ func TestOwnersDoNotMeet(t *testing.T) {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(id, 0))
 			var mine []*Buf
-			for i := range 2000 {
+			for i := range 1000 {
 				if len(mine) > 0 && rnd.IntN(2) == 0 {
 					k := rnd.IntN(len(mine))
 					b := mine[k]
