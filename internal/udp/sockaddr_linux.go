@@ -72,6 +72,9 @@ func (f *family) encode(to *unix.RawSockaddrInet6, peer netip.AddrPort, cache *z
 			*cache = zoneCache{scope, zone}
 			to.Scope_id = scope
 		}
+		if f.scope != 0 && to.Scope_id != f.scope {
+			return 0 // the kernel would send it, from an address that link does not know
+		}
 	}
 	return unix.SizeofSockaddrInet6
 }
