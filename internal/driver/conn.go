@@ -1,0 +1,277 @@
+package driver
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-multihome/multihome/internal/assoc"
+	"github.com/go-multihome/multihome/internal/endpoint"
+	"github.com/go-multihome/multihome/internal/mono"
+)
+
+// Conn is one association with what the pure core does not have: a lock, a timer, and readers and writers who wait.
+//
+// It has no goroutine and no descriptor of its own. Whoever changes the core's state under mu flushes its output on the
+// way out, see flush.go; an idle association holds its core, this struct and a stopped timer.
+//
+// Lock order: Conn.mu, then Node.mu, then a stream's gates. None is held during a system call.
+type Conn struct {
+	node  *Node
+	entry *endpoint.Entry
+
+	mu    sync.Mutex
+	a     *assoc.Assoc // guarded by mu, as everything below up to the next heading
+	now   mono.Time    // the latest instant the core was told; instants never go back
+	timer *time.Timer
+	armed mono.Time // when timer fires; 0: it does not
+
+	flushing bool // somebody flushes
+	again    bool // state changed while the flusher was writing
+
+	client     bool // we dialled
+	userClosed bool // Close or Abort was called: what still arrives is discarded
+	shutdown   bool // Shutdown or Close was called: nothing more is written
+	noMore     bool // the peer's data has ended in order
+	ended      bool // the core reported its end, or a restart that ends it for its user
+	restarted  bool // the core lives on in another Conn once this one is retired
+	removed    bool // endpoint and node have forgotten it; the core must not be touched
+	err        error
+	aborted    error // what Close returns after an abort of our own
+	unsent     int
+	window     int       // receive window last given to the core
+	limit      int       // send buffer
+	charged    int       // what the node's budget has booked for it
+	run        int       // packets received since the peer was last idle, up to earlyPackets
+	lastIn     mono.Time // when packets were last received
+	watch      func(time.Time, *assoc.Event)
+	listener   *Listener     // where it waits, or waited, for Accept
+	up         chan struct{} // closed when established or ended; only while somebody dials
+	down       chan struct{} // closed at the end; made by the first who waits for it
+	mux        *mux          // streams; nil until the first one is used
+	waiting    []*Stream     // whose writers wait for room
+
+	// atomic
+	credit atomic.Int64 // memory the readers have given back and the core has not been told of
+}
+
+// The core is told of returned memory when an inbox runs empty or a step has come together. The step is a part of the
+// window and at most this: a peer that fills a large window must not wait for a quarter of it to be read.
+const creditStep = 64 << 10
+
+// earlyPackets is how many packets after a pause are acknowledged two by two. Slow start has filled any path by then:
+// 1024 packets are more than a megabyte in flight.
+const earlyPackets = 1024
+
+func newConn(n *Node, e *endpoint.Entry, client bool) *Conn {
+	c := &Conn{node: n, entry: e, a: e.Assoc, client: client, window: n.cfg.Window, limit: n.cfg.SendBuffer}
+	e.Owner = c
+	return c
+}
+
+// enter locks the core and gives it the time.
+func (c *Conn) enter() mono.Time {
+	c.mu.Lock()
+	return c.tick()
+}
+
+// tick takes the time. It is called under mu so that two callers cannot bring instants in the wrong order.
+func (c *Conn) tick() mono.Time {
+	c.now = max(c.now, c.node.clock.now())
+	return c.now
+}
+
+// unlock gives the lock up. Readers that found it taken have left their credit behind and gone; if it has become worth a
+// turn meanwhile, this goroutine takes it. A reader's add comes before its failed attempt, and the attempt before this
+// unlock, so no credit is left behind unseen.
+func (c *Conn) unlock() {
+	c.mu.Unlock()
+	for c.credit.Load() >= creditStep && c.mu.TryLock() {
+		c.tick()
+		c.leave(nil)
+	}
+}
+
+// giveBack returns memory that a reader has emptied. drained says that the reader's inbox is empty: then the rest is
+// returned however small, since nobody may read on for long and other streams live from the same window.
+func (c *Conn) giveBack(held int, drained bool) {
+	if held == 0 {
+		return
+	}
+	if n := c.credit.Add(int64(held)); n < creditStep && !(drained && n >= int64(c.node.cfg.smallCredit)) {
+		return
+	}
+	if c.mu.TryLock() {
+		c.tick()
+		c.leave(nil)
+	}
+}
+
+// takeCredit tells the core what readers have returned, and renews the window that the node's budget allows.
+func (c *Conn) takeCredit() {
+	if n := c.credit.Swap(0); n > 0 && !c.ended {
+		c.a.Consumed(c.now, int(n))
+	}
+	c.book()
+}
+
+// book brings the node's budget up to date with what this association holds, and its window with the budget.
+func (c *Conn) book() {
+	held := 0
+	if !c.ended {
+		held = c.a.Held()
+	}
+	if held != c.charged {
+		c.node.budget.charge(held - c.charged)
+		c.charged = held
+	}
+	if c.ended {
+		return
+	}
+	w := c.node.budget.window(c.node.cfg.Window)
+	if d := w - c.window; d != 0 && (w == 0 || w == c.node.cfg.Window || max(d, -d) >= c.window>>3) {
+		c.window = w
+		c.a.SetWindow(w)
+	}
+}
+
+// handle takes the packets of one group into the core. It runs on a reader's goroutine.
+func (c *Conn) handle(r *reader, g *group) {
+	c.mu.Lock()
+	c.now = max(c.now, r.now)
+	if c.ended {
+		c.unlock()
+		return
+	}
+	c.takeCredit()
+	if c.now.Sub(c.lastIn) > time.Second {
+		c.run = 0
+	}
+	c.lastIn = c.now
+	out := r.out
+	out.Reset()
+	for i := g.first; i >= 0; i = r.pkts[i].next {
+		p := &r.pkts[i]
+		c.a.Handle(c.now, assoc.Arrival{Local: r.local, Peer: p.peer}, p.buf)
+		if c.run < earlyPackets {
+			// A peer in slow start grows its window with each SACK, so it gets one for each second packet, as RFC 9260
+			// section 6.2 asks, though the packets came in one batch. Later a batch is acknowledged as a whole.
+			if c.run++; c.run&1 == 0 && !c.flushing {
+				c.a.Transmit(c.now, out)
+			}
+		}
+	}
+	c.leave(out)
+}
+
+// handleCookie takes a packet that begins with a COOKIE ECHO the endpoint has opened.
+func (c *Conn) handleCookie(r *reader, ck *cookie) {
+	c.mu.Lock()
+	c.now = max(c.now, r.now)
+	if c.ended {
+		c.unlock()
+		return
+	}
+	c.a.HandleCookie(c.now, r.arrival(ck.pkt), r.pkts[ck.pkt].buf, ck.ck)
+	r.out.Reset()
+	c.leave(r.out)
+}
+
+// routineTimer runs when the timer fires.
+func (c *Conn) routineTimer() {
+	now := c.enter()
+	c.armed = 0
+	if c.removed {
+		c.unlock()
+		return
+	}
+	if at, ok := c.a.Deadline(); ok && !now.Before(at) {
+		c.a.Timeout(now)
+	}
+	c.leave(nil)
+}
+
+// rearm sets the timer to the core's deadline, but only to an earlier instant than it is set for: a deadline that moves
+// away with each acknowledgement costs nothing, the timer fires once in vain and is set again.
+func (c *Conn) rearm() {
+	at, ok := c.a.Deadline()
+	if !ok || c.removed || (c.armed != 0 && !at.Before(c.armed)) {
+		return
+	}
+	c.armed = at
+	d := max(at.Sub(c.now), 0)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(d, c.routineTimer)
+	} else {
+		c.timer.Reset(d)
+	}
+}
+
+// events hands on what the core has to tell.
+func (c *Conn) events() {
+	for !c.restarted {
+		e, ok := c.a.NextEvent()
+		if !ok {
+			return
+		}
+		switch e.Kind {
+		case assoc.EventPart:
+			c.deliver(&e.Part)
+			continue
+		case assoc.EventUp:
+			c.signalUp()
+		case assoc.EventPeerClosed:
+			c.noMore = true
+			c.endStreams()
+		case assoc.EventRestart:
+			c.restart(&e)
+		case assoc.EventClosed:
+			c.ended = true
+			c.err = e.Err
+			c.unsent = e.Unsent
+			c.end()
+		}
+		if c.watch != nil {
+			c.watch(c.node.clock.wall(c.now), &e)
+		}
+	}
+}
+
+func (c *Conn) signalUp() {
+	if c.up != nil {
+		close(c.up)
+		c.up = nil
+	}
+}
+
+// end wakes everybody who waits for anything.
+func (c *Conn) end() {
+	c.signalUp()
+	if c.down != nil {
+		close(c.down)
+	}
+	c.endStreams()
+	c.wakeWriters()
+}
+
+// retire makes endpoint and node forget an association that has ended and sent its last packet. It reports whether the
+// caller must release the node once the lock is given up.
+func (c *Conn) retire() bool {
+	if !c.ended || c.removed {
+		return false
+	}
+	c.removed = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.credit.Store(0)
+	c.book()
+	if c.restarted {
+		c.succeed()
+		return true
+	}
+	c.node.mu.Lock()
+	c.node.ep.Remove(c.entry)
+	c.node.mu.Unlock()
+	return true
+}

@@ -1,0 +1,201 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/wire"
+)
+
+// Errors of ends. net.ErrClosed, io.EOF and os.ErrDeadlineExceeded stand beside them.
+var (
+	// ErrShutdown is what writes get after Shutdown was called on this side.
+	ErrShutdown = errors.New("the association is shutting down")
+	// ErrPeerClosed is what writes get once the peer has ended the association in order.
+	ErrPeerClosed = errors.New("the peer has shut the association down")
+	// ErrLinger says that the peer had not acknowledged everything when Close stopped waiting.
+	ErrLinger = errors.New("linger time is over")
+	// ErrRestarted says that the peer began the association anew and knows nothing of what was before.
+	ErrRestarted = errors.New("the peer restarted the association")
+	// ErrNoStreams says that every stream of our parity that both sides allow has been opened.
+	ErrNoStreams = errors.New("no unused stream is left")
+)
+
+// UnsentError reports bytes that were written and not acknowledged by the peer when the association ended.
+type UnsentError struct {
+	Bytes int
+	Err   error
+}
+
+func (e *UnsentError) Error() string {
+	return fmt.Sprintf("%v (%d bytes not delivered)", e.Err, e.Bytes)
+}
+func (e *UnsentError) Unwrap() error { return e.Err }
+
+func unsent(n int, err error) error {
+	if n == 0 || err == nil {
+		return err
+	}
+	return &UnsentError{n, err}
+}
+
+// Shutdown ends the association in order: what was written is delivered first, no more can be written, reading goes on
+// until the end. It returns nil once the association has ended so, and ctx.Err() when ctx ends first; the association
+// goes on ending then.
+func (c *Conn) Shutdown(ctx context.Context) error {
+	now := c.enter()
+	if c.userClosed {
+		c.unlock()
+		return net.ErrClosed
+	}
+	c.beginShutdown(now)
+	down := c.downChan()
+	c.leave(nil)
+	select {
+	case <-down:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return c.outcome()
+}
+
+func (c *Conn) beginShutdown(now mono.Time) {
+	if !c.shutdown && !c.ended {
+		c.a.Shutdown(now)
+	}
+	c.shutdown = true
+	c.wakeWriters()
+}
+
+// Close discards what arrived and was not read, ends the association in order, and waits at most linger for that (a
+// negative linger: as long as it takes). When the time is over it aborts the association and returns ErrLinger.
+// It returns an error, too, when the association was lost while data was on its way.
+func (c *Conn) Close(linger time.Duration) error {
+	now := c.enter()
+	if c.userClosed {
+		c.unlock()
+		return net.ErrClosed
+	}
+	ended := c.ended
+	c.userClosed = true
+	c.shutStreams(now)
+	c.beginShutdown(now)
+	down := c.downChan()
+	c.leave(nil)
+	if ended {
+		return c.outcomeUnsent()
+	}
+	if linger < 0 {
+		<-down
+	} else {
+		t := time.NewTimer(linger)
+		select {
+		case <-down:
+			t.Stop()
+		case <-t.C:
+			c.abort(wire.CauseUserAbort, "linger time is over", ErrLinger)
+		}
+	}
+	c.node.settle()
+	return c.outcome()
+}
+
+// Abort ends the association at once. The peer is told the reason.
+func (c *Conn) Abort(reason string) error {
+	c.enter()
+	if c.userClosed {
+		// Close may be waiting: this ends the waiting.
+		c.unlock()
+		c.abort(wire.CauseUserAbort, reason, net.ErrClosed)
+		return net.ErrClosed
+	}
+	c.userClosed = true
+	c.shutStreams(c.now)
+	c.unlock()
+	c.abort(wire.CauseUserAbort, reason, nil)
+	c.node.settle()
+	return nil
+}
+
+// drop ends an association that nobody will accept.
+func (c *Conn) drop() {
+	c.enter()
+	c.userClosed = true
+	c.shutStreams(c.now)
+	c.unlock()
+	c.abort(wire.CauseUserAbort, "not accepted", nil)
+}
+
+// abort ends the association; why is what Close returns then.
+func (c *Conn) abort(cause wire.CauseCode, reason string, why error) {
+	now := c.enter()
+	if !c.ended {
+		c.aborted = why
+		c.a.Abort(now, cause, reason)
+	}
+	c.leave(nil)
+}
+
+// downChan returns a channel that is closed at the end of the association.
+func (c *Conn) downChan() <-chan struct{} {
+	if c.down == nil {
+		c.down = make(chan struct{})
+		if c.ended {
+			close(c.down)
+		}
+	}
+	return c.down
+}
+
+// outcome is how the association ended: nil in order, or why not, with what was not delivered.
+func (c *Conn) outcome() error {
+	c.mu.Lock()
+	defer c.unlock()
+	if c.aborted != nil {
+		return unsent(c.unsent, c.aborted)
+	}
+	return unsent(c.unsent, c.err)
+}
+
+// outcomeUnsent is outcome for an association that had ended before Close was called: its readers and writers have seen
+// the error, so only undelivered data is worth another.
+func (c *Conn) outcomeUnsent() error {
+	c.mu.Lock()
+	defer c.unlock()
+	if c.unsent == 0 {
+		return nil
+	}
+	return unsent(c.unsent, c.err)
+}
+
+// shutStreams discards what the streams hold and frees everybody who waits on them.
+func (c *Conn) shutStreams(now mono.Time) {
+	m := c.mux
+	if m == nil {
+		return
+	}
+	held := 0
+	for _, s := range m.streams {
+		n, _ := s.in.close()
+		held += n
+	}
+	if held > 0 && !c.ended {
+		c.a.Consumed(now, held)
+	}
+	m.gate.Lock()
+	m.end = net.ErrClosed
+	m.pending = nil
+	m.gate.Unlock(true)
+	c.wakeWriters()
+}
+
+// Err returns why the association ended: nil while it lives and after an orderly end.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.unlock()
+	return c.err
+}

@@ -1,0 +1,187 @@
+package driver
+
+import (
+	"errors"
+	"net"
+
+	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/udp"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// The way out.
+//
+//  1. Whoever changed the core's state calls leave, with the lock held.
+//  2. One of them is the flusher. The others leave a mark and go, so two writers cannot reorder packets.
+//  3. The flusher lets the core fill a batch, hands events on, and gives the lock up.
+//  4. It writes the batch, socket by socket. A full or failing socket does not hold up the others.
+//  5. It takes the lock, tells the core what failed, and begins anew at 3 if there was more, or a mark.
+//  6. When nothing is left it sets the timer and gives the token back.
+//
+// A flusher is a reader, a writing user or a timer. None of them must be held for ever by the work that others leave to
+// it, so after a few rounds it hands the token to a goroutine that lives until the output is drained.
+
+// maxRounds is how many batches one caller writes before it hands over.
+const maxRounds = 4
+
+// leave flushes the core's output and gives up the lock that the caller holds. out is a batch to use, which may hold
+// packets already, or nil for an empty one of the node's.
+func (c *Conn) leave(out *pktbuf.Batch) {
+	if c.removed {
+		c.unlock()
+		return
+	}
+	c.events()
+	if c.flushing {
+		c.again = true
+		c.wakeWriters()
+		c.unlock()
+		return
+	}
+	c.flushing = true
+	c.flush(out, maxRounds)
+}
+
+// flush writes until nothing is left or rounds are used up (rounds 0: without end). The caller holds the lock and the token; both are given up.
+func (c *Conn) flush(out *pktbuf.Batch, rounds int) {
+	pooled := out == nil
+	if pooled {
+		out = c.node.batches.Get().(*pktbuf.Batch)
+		out.Reset()
+	}
+	var faults faults
+	for n := 1; ; n++ {
+		c.again = false
+		c.takeCredit()
+		more := c.a.Transmit(c.now, out)
+		c.events()
+		c.sync()
+		c.wakeWriters()
+		if out.Len() == 0 {
+			break
+		}
+		c.mu.Unlock()
+		c.node.write(out.Packets(), &faults)
+		c.mu.Lock()
+		c.tick()
+		failed := faults.n > 0
+		for _, f := range faults.take() {
+			c.a.SendFailed(c.now, f.path, f.full)
+		}
+		out.Reset()
+		c.events()
+		if !more && !c.again && !failed {
+			break
+		}
+		if n == rounds {
+			go c.routineFlush()
+			c.mu.Unlock()
+			if pooled {
+				c.node.batches.Put(out)
+			}
+			return
+		}
+	}
+	c.flushing = false
+	c.rearm()
+	release := c.retire()
+	if pooled {
+		c.node.batches.Put(out)
+	}
+	c.unlock()
+	if release {
+		c.node.release()
+	}
+}
+
+// routineFlush goes on where a flusher had to stop.
+func (c *Conn) routineFlush() {
+	c.enter()
+	c.flush(nil, 0)
+}
+
+// sync lets the endpoint know new tags and addresses, so that packets find the association.
+func (c *Conn) sync() {
+	if !c.entry.Stale() {
+		return
+	}
+	c.node.mu.Lock()
+	c.node.ep.Sync(c.now, c.entry)
+	c.node.mu.Unlock()
+}
+
+// fault is a path whose packets were not taken.
+type fault struct {
+	path locator.PathID
+	full bool // the socket was full; else the system cannot send there
+}
+
+// faults collects at most one fault per path and batch.
+type faults struct {
+	n  int
+	of [locator.MaxPaths]fault
+}
+
+func (f *faults) add(path uint8, full bool) {
+	if path == pktbuf.NoPath {
+		return
+	}
+	for _, g := range f.of[:f.n] {
+		if g.path == locator.PathID(path) {
+			return
+		}
+	}
+	if f.n < len(f.of) {
+		f.of[f.n] = fault{locator.PathID(path), full}
+		f.n++
+	}
+}
+
+func (f *faults) take() []fault {
+	n := f.n
+	f.n = 0
+	return f.of[:n]
+}
+
+// write hands packets to their sockets and waits for nothing. Packets that a full socket does not take count as sent and
+// lost; faults tells which paths that concerns.
+func (n *Node) write(pkts []pktbuf.Packet, faults *faults) {
+	for len(pkts) > 0 {
+		run := 1
+		for run < len(pkts) && pkts[run].Socket == pkts[0].Socket {
+			run++
+		}
+		n.writeRun(pkts[:run], faults)
+		pkts = pkts[run:]
+	}
+}
+
+func (n *Node) writeRun(run []pktbuf.Packet, faults *faults) {
+	sock := n.socks[run[0].Socket]
+	for len(run) > 0 {
+		sent, err := sock.WriteBatch(run)
+		n.stats.PacketsOut.Add(uint64(sent))
+		if err == nil || sent >= len(run) {
+			return
+		}
+		run = run[sent:]
+		switch {
+		case errors.Is(err, udp.ErrBlocked):
+			n.stats.Blocked.Add(uint64(len(run)))
+			for i := range run {
+				faults.add(run[i].Path, true)
+			}
+			return
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			// One packet is lost. Only an error about this host says something about the path: others are late news
+			// of an earlier packet, or of one that is too large.
+			n.stats.SendErrors.Add(1)
+			if udp.IsLocalFault(err) {
+				faults.add(run[0].Path, false)
+			}
+			run = run[1:]
+		}
+	}
+}

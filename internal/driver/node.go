@@ -1,0 +1,202 @@
+// Package driver is the corridor between the sockets and the pure core, and the only room with goroutines, real time,
+// locks and the system's randomness.
+//
+// A Node is an endpoint core with its sockets: one per local locator, each with one reader goroutine. A Conn is one
+// association with its lock, its timer and the users who wait on it; it has no goroutine. reader.go walks packets in,
+// flush.go walks them out.
+package driver
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-multihome/multihome/internal/assoc"
+	"github.com/go-multihome/multihome/internal/endpoint"
+	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/udp"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// Config is what a node is made of besides its sockets. Zero fields take the defaults named.
+type Config struct {
+	Assoc           assoc.Config  // shared by all associations
+	MaxAssociations int           // default 1<<20
+	Memory          int64         // budget of all associations together in bytes, default 256 MiB
+	SendBuffer      int           // per association in bytes, default 1 MiB
+	KeepIdle        time.Duration // how long the sockets stay open after the last user has gone; default 0
+	Logger          *slog.Logger  // nil: silent
+	OnClose         func()        // called once when the sockets are closed
+
+	Window      int // receive window of one association; from Assoc
+	smallCredit int // memory given back by a reader that is worth a turn of its own
+}
+
+func (c *Config) fill(random func() uint64) {
+	if c.Assoc.Random == nil {
+		c.Assoc.Random = random
+	}
+	c.Assoc.Fill()
+	if c.MaxAssociations == 0 {
+		c.MaxAssociations = 1 << 20
+	}
+	if c.Memory == 0 {
+		c.Memory = 256 << 20
+	}
+	if c.SendBuffer == 0 {
+		c.SendBuffer = 1 << 20
+	}
+	c.Window = c.Assoc.Window
+	c.smallCredit = 2 * (c.Assoc.Payload + pktbuf.Overhead)
+}
+
+// ErrNodeClosed is returned for a node whose last user has gone.
+var ErrNodeClosed = errors.New("node is closed")
+
+// Stats counts what the node's sockets carried and what was refused.
+type Stats struct {
+	PacketsIn, PacketsOut uint64
+	ReadErrors            uint64 // errors of reads: ICMP answers to earlier packets, or passing ones
+	SendErrors            uint64 // packets a socket refused
+	Blocked               uint64 // packets not taken because a send buffer was full
+	Dropped               uint64 // packets too short, with a bad checksum or a zero port
+	MemoryUsed            int64  // what the budget has booked
+	Endpoint              endpoint.Stats
+}
+
+// Node is an endpoint with its sockets. It lives as long as somebody uses it: an association or a listener.
+type Node struct {
+	cfg     Config
+	clock   clock
+	random  random
+	socks   []udp.Socket // by index of the local locator; never changes
+	locals  []locator.Locator
+	budget  budget
+	batches sync.Pool // of *pktbuf.Batch
+	readers sync.WaitGroup
+
+	mu        sync.RWMutex // guards everything up to the next heading; taken after Conn.mu, never before
+	ep        *endpoint.Endpoint
+	listeners map[uint16]*Listener
+
+	life   sync.Mutex // guards users, closed, idle
+	users  int
+	closed bool
+	idle   *time.Timer
+
+	// atomic
+	stats struct {
+		PacketsIn, PacketsOut, ReadErrors, SendErrors, Blocked, Dropped atomic.Uint64
+	}
+}
+
+// NewNode starts a node on sockets, one per local locator, which belong to the node from here on. The caller is its
+// first user and must Release it.
+func NewNode(socks []udp.Socket, cfg Config) *Node {
+	n := &Node{clock: newClock(), socks: socks, users: 1, listeners: make(map[uint16]*Listener)}
+	cfg.fill(n.random.Uint64)
+	n.cfg = cfg
+	n.budget.limit = n.cfg.Memory
+	n.batches.New = func() any { return pktbuf.NewBatch() }
+	for _, s := range socks {
+		n.locals = append(n.locals, locator.FromAddrPort(s.Local()))
+	}
+	n.ep = endpoint.New(endpoint.Config{Assoc: n.cfg.Assoc, Local: n.locals, MaxAssocs: n.cfg.MaxAssociations})
+	n.readers.Add(len(socks))
+	for i := range socks {
+		go newReader(n, i).routineRead()
+	}
+	return n
+}
+
+// Locals returns the local locators, in the order of the sockets.
+func (n *Node) Locals() []locator.Locator { return slices.Clone(n.locals) }
+
+// Stats returns the counters.
+func (n *Node) Stats() Stats {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return Stats{
+		PacketsIn:  n.stats.PacketsIn.Load(),
+		PacketsOut: n.stats.PacketsOut.Load(),
+		ReadErrors: n.stats.ReadErrors.Load(),
+		SendErrors: n.stats.SendErrors.Load(),
+		Blocked:    n.stats.Blocked.Load(),
+		MemoryUsed: n.budget.used.Load(),
+		Dropped:    n.stats.Dropped.Load(),
+		Endpoint:   n.ep.Stats(),
+	}
+}
+
+// Retain makes the caller one more user. It fails when the node is closed already.
+func (n *Node) Retain() bool {
+	n.life.Lock()
+	defer n.life.Unlock()
+	if n.closed {
+		return false
+	}
+	n.users++
+	if n.idle != nil {
+		n.idle.Stop()
+		n.idle = nil
+	}
+	return true
+}
+
+// Release ends what NewNode or Retain began.
+func (n *Node) Release() { n.release() }
+
+func (n *Node) release() {
+	n.life.Lock()
+	n.users--
+	switch {
+	case n.users > 0 || n.closed:
+	case n.cfg.KeepIdle > 0:
+		n.idle = time.AfterFunc(n.cfg.KeepIdle, n.routineIdle)
+	default:
+		n.closed = true
+	}
+	closed := n.closed
+	n.life.Unlock()
+	if closed {
+		n.close()
+	}
+}
+
+// routineIdle closes a node that nobody has used for a while.
+func (n *Node) routineIdle() {
+	n.life.Lock()
+	if n.users > 0 || n.closed || n.idle == nil {
+		n.life.Unlock()
+		return
+	}
+	n.closed = true
+	n.life.Unlock()
+	n.close()
+}
+
+func (n *Node) close() {
+	for _, s := range n.socks {
+		s.Close()
+	}
+	if n.cfg.OnClose != nil {
+		n.cfg.OnClose()
+	}
+}
+
+// settle waits for the readers of a node that has been closed, so that its addresses are free again when the user's
+// Close returns. It is called by users only: a reader would wait for itself.
+func (n *Node) settle() {
+	n.life.Lock()
+	closed := n.closed
+	n.life.Unlock()
+	if closed {
+		n.readers.Wait()
+	}
+}
+
+// Log returns the logger, nil when nothing is to be logged.
+func (n *Node) Log() *slog.Logger { return n.cfg.Logger }

@@ -1,0 +1,302 @@
+package transport
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/assoc"
+	"github.com/go-multihome/multihome/internal/driver"
+	"github.com/go-multihome/multihome/internal/rto"
+	"github.com/go-multihome/multihome/internal/udp"
+)
+
+// Config tunes dialled and accepted associations. A nil *Config, and every zero field, means the default that the field
+// names. A Config may be used for many calls; it is read when the call is made and must not change meanwhile.
+//
+// Times of the protocol are named as in RFC 9260 section 16, where one exists there.
+type Config struct {
+	// Local is what Dial sends from: addresses or host names joined by commas, "10.0.0.1,10.1.0.1", or all with the same
+	// SCTP port, "10.0.0.1:7000,10.1.0.1:7000". Default: the addresses of the system's interfaces that suit the peer's, the
+	// one the system itself would use first, and an SCTP port chosen at random from 49152 to 65535.
+	// Listen takes its addresses as an argument and ignores Local.
+	Local string
+
+	// LocalUDPPort is the UDP port of our sockets, the same number on each. Default: for Listen the SCTP port, for Dial
+	// one that is free on all of them, shared by all associations dialled with the same addresses and socket options.
+	LocalUDPPort uint16
+
+	// RemoteUDPPort is the UDP port that Dial sends to. Default: the SCTP port that is dialled. The port registered for
+	// SCTP over UDP is 9899 (RFC 6951 section 5.1).
+	RemoteUDPPort uint16
+
+	// PacketConns are sockets opened by others, one per local address, used in place of our own. Each must be bound to
+	// one address. They belong to the library from then on, which closes them with the last association or listener that
+	// uses them. A set of connections serves one Dial or Listen.
+	PacketConns []net.PacketConn
+
+	// Control is called for each socket before it is bound, as in net.ListenConfig.
+	Control func(network, address string, c syscall.RawConn) error
+
+	// Device names, per local address, the network interface its socket is bound to, so that packets leave by that link
+	// whatever the routes say; "" means none. Linux and Darwin.
+	Device func(netip.Addr) string
+
+	// DSCP is the differentiated services code point of outgoing packets, 0 to 63. Default 0.
+	DSCP int
+
+	// SocketReadBuffer and SocketWriteBuffer are the sizes in bytes asked for the kernel's buffers of each socket, which
+	// all associations on it share. The system may give less. Default 2 MiB, which holds 10 ms at 1.6 Gbit/s.
+	SocketReadBuffer, SocketWriteBuffer int
+
+	// SendBuffer is how many bytes one association holds that are written and not acknowledged. Write waits when it is
+	// full. Default 1 MiB, range 16 KiB to 1 GiB. A path of 100 ms carries at most 80 Mbit/s per MiB.
+	SendBuffer int
+
+	// ReceiveWindow is how much memory one association may fill with what nobody has read yet. It counts memory, not
+	// bytes of payload. Default 1 MiB, range 4 KiB to 1 GiB.
+	ReceiveWindow int
+
+	// Memory bounds what all associations of one set of sockets hold together, read and written. As it fills, the
+	// windows of all shrink alike. Default 256 MiB, at least 1 MiB.
+	Memory int64
+
+	// MaxAssociations bounds the number of associations on one set of sockets. Default 1048576.
+	MaxAssociations int
+
+	// Backlog is how many associations wait for Accept. When that many do, a peer's last step of the setup is not
+	// answered and the peer tries again. Default 128, range 1 to 65535.
+	Backlog int
+
+	// OutStreams is how many outgoing streams are asked for, InStreams how many incoming ones are allowed. They cost
+	// nothing until used. Default 1024 and 2048, range 1 to 65535.
+	OutStreams, InStreams int
+
+	// MessageSize is the largest message that Write makes; longer writes become several. Default 16 KiB, range 1 to 64 KiB.
+	MessageSize int
+
+	// PPID is the payload protocol identifier of the messages that Write makes (RFC 9260 section 3.3.1). Default 0.
+	PPID uint32
+
+	// Linger is how long Close waits for the peer to acknowledge everything. Default 5 s. A negative Linger waits until
+	// the association has ended one way or the other.
+	Linger time.Duration
+
+	// RTOInitial, RTOMin and RTOMax bound the retransmission timeout. Default 1 s, 400 ms and 30 s, range 10 ms to 10
+	// minutes. The probe timeout, which finds failures faster, works below RTOMin.
+	RTOInitial, RTOMin, RTOMax time.Duration
+
+	// AssocMaxRetrans is how many times in a row the peer may fail to answer before the association is lost. Default 10.
+	// MaxInitRetrans is how many times setup packets are repeated. Default 8. Range of both: 1 to 255.
+	AssocMaxRetrans, MaxInitRetrans int
+
+	// SackDelay is how long an acknowledgement waits for a second packet. Default 20 ms, at most 500 ms.
+	SackDelay time.Duration
+
+	// Heartbeat tunes how paths are watched; it holds Path.Max.Retrans and HB.interval. Default heartbeat.DefaultConfig().
+	Heartbeat *heartbeat.Config
+
+	// CookieLife is how long a peer may take to finish the setup (Valid.Cookie.Life). Default 60 s, range 1 s to 1 hour.
+	CookieLife time.Duration
+
+	// PathPayload is the UDP payload in bytes that every path is taken to carry. Default 1200, which with UDP and IPv6
+	// headers stays within the IPv6 minimum MTU of 1280: 1280 - 40 - 8 = 1232. Range 512 to 65507.
+	PathPayload int
+
+	// InitialPackets is the initial congestion window of a path in packets. Default 10 (RFC 6928); a negative number
+	// means the window of RFC 9260 section 7.2.1.
+	InitialPackets int
+
+	// NoProbeTimeout switches the fast failure detector off, so that T3-rtx and heartbeats alone find failures.
+	NoProbeTimeout bool
+
+	// NoPlainInit never follows an unanswered INIT with one that names no addresses. Some peers drop the former silently.
+	NoPlainInit bool
+
+	// NoStagger sends INIT to one peer address at a time, the next one when the retransmission timer expires.
+	// Otherwise all are tried, 100 ms apart, and the first answer wins.
+	NoStagger bool
+
+	// NoInitPadding leaves our INIT as short as it is. Otherwise it is padded (RFC 4820), so that a peer that answers
+	// with no more than three times what it received can list its addresses.
+	NoInitPadding bool
+
+	// Logger is told what happens to associations and paths. Default: nobody.
+	Logger *slog.Logger
+}
+
+// RFC9260 returns a Config with the values of RFC 9260 section 16 and without what that RFC does not have: the probe
+// timeout, the plain INIT, staggered INITs, padding and the larger initial window.
+func RFC9260() *Config {
+	hb := heartbeat.RFC9260Config()
+	return &Config{
+		RTOInitial:      time.Second,
+		RTOMin:          time.Second,
+		RTOMax:          time.Minute,
+		AssocMaxRetrans: 10,
+		MaxInitRetrans:  8,
+		SackDelay:       200 * time.Millisecond,
+		Heartbeat:       &hb,
+		CookieLife:      time.Minute,
+		InitialPackets:  -1,
+		NoProbeTimeout:  true,
+		NoPlainInit:     true,
+		NoStagger:       true,
+		NoInitPadding:   true,
+	}
+}
+
+// Defaults of what is decided in this package.
+const (
+	defaultSocketBuffer = 2 << 20
+	defaultMessageSize  = 16 << 10
+	defaultLinger       = 5 * time.Second
+	defaultBacklog      = 128
+	defaultSendBuffer   = 1 << 20
+	defaultWindow       = 1 << 20
+	defaultMemory       = 256 << 20
+	defaultAssociations = 1 << 20
+)
+
+// withDefaults returns a copy with every zero field filled that this package decides.
+func (c *Config) withDefaults() *Config {
+	var d Config
+	if c != nil {
+		d = *c
+	}
+	or(&d.SocketReadBuffer, defaultSocketBuffer)
+	or(&d.SocketWriteBuffer, defaultSocketBuffer)
+	or(&d.SendBuffer, defaultSendBuffer)
+	or(&d.ReceiveWindow, defaultWindow)
+	or(&d.Memory, defaultMemory)
+	or(&d.MaxAssociations, defaultAssociations)
+	or(&d.Backlog, defaultBacklog)
+	or(&d.MessageSize, defaultMessageSize)
+	or(&d.Linger, defaultLinger)
+	or(&d.RTOInitial, rto.Default().Initial)
+	or(&d.RTOMin, rto.Default().Min)
+	or(&d.RTOMax, rto.Default().Max)
+	return &d
+}
+
+func or[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Check returns nil, or an error that wraps ErrConfig and names the first field out of its range.
+// Dial and Listen call it.
+func (c *Config) Check() error { return c.withDefaults().check() }
+
+func (c *Config) check() error {
+	for _, f := range []struct {
+		name   string
+		v      int64
+		lo, hi int64
+	}{
+		{"DSCP", int64(c.DSCP), 0, 63},
+		{"SocketReadBuffer", int64(c.SocketReadBuffer), 1, 1 << 30},
+		{"SocketWriteBuffer", int64(c.SocketWriteBuffer), 1, 1 << 30},
+		{"SendBuffer", int64(c.SendBuffer), 16 << 10, 1 << 30},
+		{"ReceiveWindow", int64(c.ReceiveWindow), 4 << 10, 1 << 30},
+		{"Memory", c.Memory, 1 << 20, 1 << 50},
+		{"MaxAssociations", int64(c.MaxAssociations), 1, 1 << 30},
+		{"Backlog", int64(c.Backlog), 1, 65535},
+		{"OutStreams", int64(c.OutStreams), 0, 65535},
+		{"InStreams", int64(c.InStreams), 0, 65535},
+		{"MessageSize", int64(c.MessageSize), 1, 64 << 10},
+		{"AssocMaxRetrans", int64(c.AssocMaxRetrans), 0, 255},
+		{"MaxInitRetrans", int64(c.MaxInitRetrans), 0, 255},
+	} {
+		if f.v < f.lo || f.v > f.hi {
+			return fmt.Errorf("%w: %s is %d, want %d to %d", ErrConfig, f.name, f.v, f.lo, f.hi)
+		}
+	}
+	for _, f := range []struct {
+		name   string
+		v      time.Duration
+		lo, hi time.Duration
+	}{
+		{"RTOInitial", c.RTOInitial, 10 * time.Millisecond, 10 * time.Minute},
+		{"RTOMin", c.RTOMin, 10 * time.Millisecond, 10 * time.Minute},
+		{"RTOMax", c.RTOMax, c.RTOMin, 10 * time.Minute},
+		{"SackDelay", c.SackDelay, 0, 500 * time.Millisecond},
+		{"CookieLife", orZero(c.CookieLife, time.Minute), time.Second, time.Hour},
+	} {
+		if f.v < f.lo || f.v > f.hi {
+			return fmt.Errorf("%w: %s is %v, want %v to %v", ErrConfig, f.name, f.v, f.lo, f.hi)
+		}
+	}
+	if c.PathPayload != 0 && (c.PathPayload < 512 || c.PathPayload > 65507) {
+		return fmt.Errorf("%w: PathPayload is %d, want 512 to 65507", ErrConfig, c.PathPayload)
+	}
+	if c.Heartbeat != nil {
+		if err := c.Heartbeat.Check(); err != nil {
+			return fmt.Errorf("%w: Heartbeat: %w", ErrConfig, err)
+		}
+	}
+	return nil
+}
+
+func orZero(v, d time.Duration) time.Duration {
+	if v == 0 {
+		return d
+	}
+	return v
+}
+
+// off is how the core's configuration says that something is switched off.
+func off[T ~int | ~int64](disabled bool) T {
+	if disabled {
+		return -1
+	}
+	return 0
+}
+
+// core is the configuration of the protocol core.
+func (c *Config) core() assoc.Config {
+	a := assoc.Config{
+		RTO:             rto.Config{Initial: c.RTOInitial, Min: c.RTOMin, Max: c.RTOMax},
+		AssocMaxRetrans: c.AssocMaxRetrans,
+		MaxInitRetrans:  c.MaxInitRetrans,
+		OutStreams:      c.OutStreams,
+		InStreams:       c.InStreams,
+		Window:          c.ReceiveWindow,
+		SackDelay:       c.SackDelay,
+		Payload:         c.PathPayload,
+		InitialPackets:  c.InitialPackets,
+		CookieLife:      c.CookieLife,
+		Stagger:         off[time.Duration](c.NoStagger),
+		PlainAfter:      off[time.Duration](c.NoPlainInit),
+		InitPadding:     off[int](c.NoInitPadding),
+		NoProbeTimeout:  c.NoProbeTimeout,
+	}
+	if c.Heartbeat != nil {
+		a.Heartbeat = *c.Heartbeat
+	}
+	return a
+}
+
+// node is the configuration of the driver.
+func (c *Config) node(keepIdle time.Duration, onClose func()) driver.Config {
+	return driver.Config{
+		Assoc:           c.core(),
+		MaxAssociations: c.MaxAssociations,
+		Memory:          c.Memory,
+		SendBuffer:      c.SendBuffer,
+		KeepIdle:        keepIdle,
+		Logger:          c.Logger,
+		OnClose:         onClose,
+	}
+}
+
+// socket is the options of our own sockets.
+func (c *Config) socket() udp.Options {
+	return udp.Options{Control: c.Control, DeviceOf: c.Device, RecvBuffer: c.SocketReadBuffer, SendBuffer: c.SocketWriteBuffer, DSCP: c.DSCP}
+}
