@@ -207,3 +207,13 @@ func TestWordsInText(t *testing.T) {
 	}
 	require.Empty(t, checkWords("README.md", []byte("An association is a session in other words; work/life; the briefest hackathon.\n")))
 }
+
+// TestPageNamesEveryRoom holds docs/ARCHITECTURE.md against the tree.
+func TestPageNamesEveryRoom(t *testing.T) {
+	root := moduleRoot(t)
+	page, err := os.ReadFile(filepath.Join(root, "docs", "ARCHITECTURE.md"))
+	require.NoError(t, err)
+	for room := range arrows {
+		require.Contains(t, string(page), "`"+room+"`", "the page does not say what the room is")
+	}
+}
