@@ -68,7 +68,7 @@ type Assoc struct {
 	probing  int8      // path whose chunks are probed on an alternate, -1: none
 	lastSack mono.Time // last SACK from the peer
 	sackFrom locator.PathID
-	sackAlt  bool   // the next SACK goes to an alternate: duplicates arrive
+	sack     sackChoice
 	told     uint16 // bit per local locator the peer was told of
 	err      error
 	stats    Stats

@@ -190,14 +190,13 @@ func (a *Assoc) handleData(now mono.Time, in *inbound, c wire.Chunk) {
 }
 
 // packetDone lets the SACK decision be made once per packet, and notes where the SACK should go: back on the path it
-// acknowledges, but on an alternate every second time while duplicates arrive, for then our SACKs may be getting lost
-// (RFC 9260 section 6.4).
+// acknowledges, or on an alternate while duplicates arrive.
 func (a *Assoc) packetDone(now mono.Time, in *inbound) {
 	a.rx.PacketDone(now, in.now)
 	if in.path != nil {
 		a.sackFrom = in.path.ID
 	}
-	a.sackAlt = in.dup && !a.sackAlt
+	a.sack.note(in.dup)
 	if a.state == ShutdownSent {
 		// RFC 9260 section 9.2: answered at once with a SHUTDOWN, and T2 starts again.
 		a.out.shutdown = true

@@ -114,19 +114,60 @@ func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
 	return true
 }
 
-// sackPath says where a SACK goes: back on the path it acknowledges while that is confirmed, on an alternate instead when
-// packets with duplicates say that our SACKs may be getting lost (RFC 9260 section 6.4).
+// sackChoice decides between the path a SACK acknowledges and an alternate. Duplicates say that our SACKs may be getting
+// lost (RFC 9260 section 6.4): then SACKs alternate between the two. Several packets with duplicates that came in one batch
+// are answered once on each, which is still no more than one SACK per packet (section 6.2).
+type sackChoice struct {
+	dups int  // packets with duplicates since the last SACK
+	alt  bool // the next SACK goes to an alternate
+}
+
+// note takes a packet with DATA.
+func (s *sackChoice) note(dup bool) {
+	if dup {
+		s.dups++
+	} else if s.dups == 0 {
+		s.alt = false
+	}
+}
+
+// sent takes a SACK that left, and reports whether another one should follow at once on the other path.
+func (s *sackChoice) sent() (again bool) {
+	if s.dups == 0 {
+		return false
+	}
+	again = s.dups > 1
+	s.dups = 0
+	s.alt = !s.alt
+	if again {
+		s.dups = 1
+	}
+	return again
+}
+
+// sackPath says where a SACK goes.
 func (a *Assoc) sackPath(now mono.Time, data *path.Path) *path.Path {
 	p := a.paths.Get(a.sackFrom)
 	if p == nil || !p.Confirmed() || a.paths.Retired(p) || p.Blocked(now) || p.Down() {
 		p = data
 	}
-	if a.sackAlt && p != nil {
+	if a.sack.dups > 0 && a.sack.alt && p != nil {
 		if alt := a.paths.Alternate(now, p, true); alt != nil {
 			return alt
 		}
 	}
 	return p
+}
+
+// appendSack adds the SACK and settles where the next one goes.
+func (a *Assoc) appendSack(b *wire.Builder) bool {
+	if !a.rx.AppendSack(b) {
+		return false
+	}
+	if a.sack.sent() {
+		a.rx.SackNeeded()
+	}
+	return true
 }
 
 // emitData writes one packet with whatever the association has for a path: SACK, SHUTDOWN and its answer, resends, new
@@ -160,7 +201,7 @@ func (a *Assoc) emitData(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	if sp == p && (must || want && budget > 0) {
-		a.rx.AppendSack(&b)
+		a.appendSack(&b)
 	}
 	a.appendShutdown(now, p, &b)
 	n, resent := a.appendData(now, p, &b, budget)
@@ -204,7 +245,7 @@ func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget 
 // emitSack writes a packet with nothing but a SACK.
 func (a *Assoc) emitSack(now mono.Time, p *path.Path, out *pktbuf.Batch) bool {
 	b, ok := a.openPacket(p, out)
-	if !ok || !a.rx.AppendSack(&b) {
+	if !ok || !a.appendSack(&b) {
 		return false
 	}
 	a.commit(now, p, b, out)

@@ -86,7 +86,7 @@ func (p *Path) Init(cfg *Config, name locator.Path, socket int, now mono.Time, c
 		p.Payload = BasePayload
 	}
 	p.RTO.Init(cfg.RTO)
-	p.CC = cc.NewReno(cc.Config{MTU: p.maxChunk(), InitialPackets: cfg.InitialPackets})
+	p.CC = cc.NewReno(cc.Config{MTU: p.maxChunk(), InitialPackets: cfg.InitialPackets, Limit: slowStartLimit})
 	p.Mon.Init(cfg.Heartbeat, now.Std(), confirmed)
 	p.burst = maxBurst
 }
@@ -189,3 +189,8 @@ func (p *Path) Down() bool { return p.down }
 func (p *Path) StateChanged(now mono.Time) {
 	p.Suspect = Suspicion{Floor: now}
 }
+
+// slowStartLimit is L of RFC 3465 section 2.2: how many packets the window may grow by per SACK in slow start. Our own
+// receiver answers a batch of packets with one SACK, so the two of the RFC would starve the flow; the burst limit keeps
+// what one SACK lets go in bounds.
+const slowStartLimit = maxBurst
