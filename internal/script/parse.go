@@ -67,6 +67,8 @@ func Parse(name string, src string) (*File, error) {
 			b.Lead = append(b.Lead, line)
 		case line == "":
 			return nil, fmt.Errorf("%s:%d: a block without %s", name, b.Line, divider)
+		case line[0] == '#':
+			b.Cmds = append(b.Cmds, Command{Text: line, Verb: "#", Line: i + 1})
 		default:
 			c, err := ParseCommand(line)
 			if err != nil {

@@ -1,0 +1,65 @@
+package script
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// cmdConfig sets fields of the host's association configuration by name, nested ones with dots and in any case, as in
+// "config a rto.min=1s window=64KiB noprobetimeout=true". It must come before the host listens or dials.
+func cmdConfig(c *call) error {
+	h, err := c.host(0)
+	if err != nil {
+		return err
+	}
+	if h.EP != nil {
+		return fmt.Errorf("the endpoint of %s is made already", h.Name)
+	}
+	h.Cfg.Fill()
+	for k, v := range c.Keys {
+		c.used[k] = true
+		if err := setField(reflect.ValueOf(&h.Cfg).Elem(), strings.Split(k, "."), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var durationType = reflect.TypeFor[time.Duration]()
+
+func setField(v reflect.Value, names []string, val string) error {
+	f := v.FieldByNameFunc(func(s string) bool { return strings.EqualFold(s, names[0]) })
+	switch {
+	case !f.IsValid():
+		return fmt.Errorf("no setting %q", names[0])
+	case len(names) > 1 && f.Kind() == reflect.Struct:
+		return setField(f, names[1:], val)
+	case f.Type() == durationType:
+		d, err := time.ParseDuration(val)
+		f.SetInt(int64(d))
+		return err
+	case f.CanInt():
+		n, err := strconv.ParseInt(val, 0, 64)
+		f.SetInt(n)
+		return err
+	case f.Kind() == reflect.Bool:
+		b, err := strconv.ParseBool(val)
+		f.SetBool(b)
+		return err
+	}
+	return fmt.Errorf("setting %q cannot be set by a word", strings.Join(names, "."))
+}
+
+// sortedKeys returns the keys of a map in order.
+func sortedKeys[K ~uint16 | ~string, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
