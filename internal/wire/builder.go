@@ -100,9 +100,13 @@ func (b *Builder) begin(t ChunkType, flags uint8, n int) bool {
 }
 
 // item appends the header of a parameter or error cause to the open chunk and returns its value's n bytes, which the
-// caller must fill: the memory may hold old bytes.
+// caller must fill: the memory may hold old bytes. Chunks whose tail is a plain list take none.
 func (b *Builder) item(code uint16, n int) ([]byte, bool) {
 	if b.open == 0 || n > b.Room()-ParamHeaderLen {
+		return nil, false
+	}
+	switch ChunkType(b.buf[b.open]) {
+	case TypeSack, TypeForwardTSN, TypeIForwardTSN:
 		return nil, false
 	}
 	b.align()

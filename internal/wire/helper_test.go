@@ -123,14 +123,10 @@ func viewParams(b []byte) (out []debug.Param, ok bool) {
 	return out, it.Err() == nil
 }
 
-// build appends a debug chunk by the Builder's own methods. What they will not write (user data without bytes, chunks of
-// unknown type) goes through Builder.Chunk.
+// build appends a debug chunk by the Builder's own methods. False: they refuse it, for want of room or of sense.
 func build(b *wire.Builder, c debug.Chunk) bool {
 	switch c := c.(type) {
 	case *debug.Data:
-		if len(c.Payload) == 0 {
-			return b.Chunk(wire.TypeData, 0, make([]byte, 12))
-		}
 		return b.Data(&c.Data)
 	case *debug.Init:
 		i := wire.Init{Tag: c.Tag, ARwnd: c.ARwnd, OutStreams: c.OutStreams, InStreams: c.InStreams, TSN: c.TSN}
@@ -148,7 +144,7 @@ func build(b *wire.Builder, c debug.Chunk) bool {
 		if c.Type == wire.TypeHeartbeat && len(c.Params) == 1 && c.Params[0].Type == wire.ParamHeartbeatInfo {
 			return b.Heartbeat(c.Params[0].Value)
 		}
-		return b.Chunk(c.Type, 0, nil) && false
+		return false
 	case *debug.Stop:
 		ok := c.Type == wire.TypeAbort && b.Abort(c.T) || c.Type == wire.TypeError && b.Error()
 		for _, x := range c.Causes {
@@ -177,6 +173,15 @@ func build(b *wire.Builder, c debug.Chunk) bool {
 		return ok
 	case *debug.Reconfig:
 		return b.Reconfig() && buildParams(b, c.Params)
+	case *debug.Asconf:
+		if c.Type == wire.TypeAsconfAck {
+			return b.AsconfAck(c.Seq) && buildParams(b, c.Params)
+		}
+		if len(c.Params) == 0 {
+			return false
+		}
+		a, ok := wire.Param{Type: c.Params[0].Type, Value: c.Params[0].Value}.Addr()
+		return ok && !a.Is4In6() && b.Asconf(c.Seq, a) && buildParams(b, c.Params[1:])
 	case *debug.Auth:
 		at, ok := b.Auth(c.KeyID, c.HMACID, len(c.MAC))
 		if ok {

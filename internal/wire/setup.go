@@ -59,7 +59,7 @@ type SetupParams struct {
 	HostNameRaw []byte // that parameter, for cause "Unresolvable Address"
 
 	ECN          bool
-	ForwardTSN   bool     // RFC 3758
+	ForwardTSN   bool     // the parameter of RFC 3758; see CanForwardTSN
 	HasExt       bool     // Supported Extensions was present
 	Ext          ChunkSet // chunk types it lists (RFC 5061 section 4.2.7)
 	ZeroChecksum uint32   // error detection method identifier (RFC 9653); 0: absent
@@ -75,6 +75,10 @@ type SetupParams struct {
 	Rejected         []ParamType // types of our parameters the peer says it did not recognize; MaxRejected at most
 	Ignored          int         // parameters that may not stand here or came twice; the first one counts
 }
+
+// CanForwardTSN reports whether the peer takes FORWARD-TSN. RFC 3758 section 3.1 has a parameter for it; some stacks list
+// the chunk among their extensions only.
+func (s *SetupParams) CanForwardTSN() bool { return s.ForwardTSN || s.Ext.Has(TypeForwardTSN) }
 
 // ReadInitParams reads the parameters of an INIT or INIT ACK into out, from scratch. Errors: ErrParam when a length is
 // wrong, ErrTooMany; out then holds what came before. Unrecognized parameters are no error, see out.Unrecognized. Nothing

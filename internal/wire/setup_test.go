@@ -200,13 +200,13 @@ func TestCapturedSetup(t *testing.T) {
 		var s wire.SetupParams
 		require.NoError(t, wire.ReadInitParams(i.Params, &s), c.title)
 		got[c.title] = fmt.Sprintf("addrs=%v cookie=%d v4=%v v6=%v fwd=%v reconf=%v idata=%v asconf=%v ecn=%v unknown=%d", s.Addrs,
-			len(s.Cookie), s.SupportedV4, s.SupportedV6, s.ForwardTSN, s.Ext.Has(wire.TypeReconfig), s.Ext.Has(wire.TypeIData),
+			len(s.Cookie), s.SupportedV4, s.SupportedV6, s.CanForwardTSN(), s.Ext.Has(wire.TypeReconfig), s.Ext.Has(wire.TypeIData),
 			s.Ext.Has(wire.TypeAsconf), s.ECN, len(s.Unrecognized))
 	}
 	require.Equal(t, map[string]string{
 		"usrsctp INIT":     "addrs=[fd00::2 192.0.2.2 ::1 127.0.0.1] cookie=0 v4=true v6=true fwd=true reconf=true idata=false asconf=true ecn=true unknown=0",
 		"usrsctp INIT ACK": "addrs=[fd00::2 192.0.2.2 ::1 127.0.0.1] cookie=436 v4=true v6=true fwd=true reconf=true idata=false asconf=true ecn=true unknown=0",
-		"pion INIT":        "addrs=[] cookie=0 v4=true v6=true fwd=false reconf=true idata=true asconf=false ecn=false unknown=0",
-		"pion INIT ACK":    "addrs=[] cookie=32 v4=true v6=true fwd=false reconf=true idata=true asconf=false ecn=false unknown=0",
+		"pion INIT":        "addrs=[] cookie=0 v4=true v6=true fwd=true reconf=true idata=true asconf=false ecn=false unknown=0",
+		"pion INIT ACK":    "addrs=[] cookie=32 v4=true v6=true fwd=true reconf=true idata=true asconf=false ecn=false unknown=0",
 	}, got)
 }
