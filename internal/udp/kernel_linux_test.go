@@ -161,7 +161,7 @@ func TestZones(t *testing.T) {
 
 	number := netip.MustParseAddrPort("[fe80::1%4000000000]:7")
 	require.NotZero(t, global.encode(&sa, number, &cache))
-	require.EqualValues(t, 4000000000, sa.Scope_id)
+	require.Equal(t, uint32(4000000000), sa.Scope_id)
 	got, ok = global.decode(&sa, unix.SizeofSockaddrInet6, &cache)
 	require.True(t, ok)
 	require.Equal(t, number, got)
