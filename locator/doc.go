@@ -21,7 +21,7 @@
 //
 // # Who carries the traffic
 //
-// [Policy.Primary] chooses by health first, then by the user's priority, then by loss and round trip, and changes its mind
+// [Policy.Primary] chooses by health first, then by the user's priority, then by round trip and losses, and changes its mind
 // only for a gain worth the change: a challenger must be better by a margin and must have been steady for a while.
 // [Policy.Backup] chooses the alternate that shares least with the primary. Both say why.
 package locator

@@ -12,13 +12,14 @@ type Policy struct {
 	// Hold is how long a path must have been steady before traffic moves to it for a reason other than health, doubled for
 	// each flap up to MaxHold. Default 10 s and 5 minutes. It is not asked of a path that replaces one of worse health.
 	Hold, MaxHold time.Duration
-	// LossMargin is the difference of Loss, in thousandths, that is worth a move. Default 20.
-	LossMargin int
-	// RTTPercent and RTTMargin are the gain in round trip that is worth a move, as a percentage of the present one and
-	// absolute; the larger counts. Default 25 and 5 ms.
-	RTTPercent int
-	RTTMargin  time.Duration
-	// IgnoreRTT leaves the round trip out: only health, priority and loss decide.
+	// Percent and MinGain are the gain that is worth a move, as a percentage of the present path's cost (the round trip made
+	// longer by losses) and absolute; the larger counts. Default 25 and 5 ms.
+	Percent int
+	MinGain time.Duration
+	// LossDouble is the share of lost packets, in thousandths, that makes a path cost twice its round trip. Default 40;
+	// 0 leaves losses out.
+	LossDouble int
+	// IgnoreRTT leaves the round trip out: only health, priority and losses decide.
 	IgnoreRTT bool
 }
 
@@ -26,8 +27,8 @@ type Policy struct {
 func DefaultPolicy() Policy {
 	return Policy{
 		Hold: 10 * time.Second, MaxHold: 5 * time.Minute,
-		LossMargin: 20,
-		RTTPercent: 25, RTTMargin: 5 * time.Millisecond,
+		Percent: 25, MinGain: 5 * time.Millisecond,
+		LossDouble: 40,
 	}
 }
 
@@ -35,17 +36,17 @@ func DefaultPolicy() Policy {
 var ErrPolicy = errors.New("locator: bad policy")
 
 // Check returns nil or an error that wraps [ErrPolicy] and names the field out of its range: times and margins must not be
-// negative, MaxHold not less than Hold, RTTPercent at most 99.
+// negative, MaxHold not less than Hold, Percent at most 99, LossDouble at most 1000.
 func (p *Policy) Check() error {
 	switch {
 	case p.Hold < 0 || p.MaxHold < p.Hold:
 		return fmt.Errorf("%w: Hold %v and MaxHold %v, want 0 <= Hold <= MaxHold", ErrPolicy, p.Hold, p.MaxHold)
-	case p.LossMargin < 0 || p.LossMargin > 1000:
-		return fmt.Errorf("%w: LossMargin is %d, want 0 to 1000", ErrPolicy, p.LossMargin)
-	case p.RTTPercent < 0 || p.RTTPercent > 99:
-		return fmt.Errorf("%w: RTTPercent is %d, want 0 to 99", ErrPolicy, p.RTTPercent)
-	case p.RTTMargin < 0:
-		return fmt.Errorf("%w: RTTMargin is %v, want 0 or more", ErrPolicy, p.RTTMargin)
+	case p.Percent < 0 || p.Percent > 99:
+		return fmt.Errorf("%w: Percent is %d, want 0 to 99", ErrPolicy, p.Percent)
+	case p.MinGain < 0:
+		return fmt.Errorf("%w: MinGain is %v, want 0 or more", ErrPolicy, p.MinGain)
+	case p.LossDouble < 0 || p.LossDouble > 1000:
+		return fmt.Errorf("%w: LossDouble is %d, want 0 to 1000", ErrPolicy, p.LossDouble)
 	}
 	return nil
 }
@@ -68,21 +69,21 @@ func (p *Policy) Primary(current PathID, has bool, from []Candidate) (int, Why) 
 		}
 	}
 	if at < 0 {
-		best := strictlyBest(from, nil)
+		best := p.strictlyBest(from, nil)
 		if best < 0 {
 			return -1, NoChoice
 		}
 		return best, ByOrder
 	}
-	better := func(i int) bool {
-		ok, _ := p.Better(&from[i].Quality, &from[at].Quality)
-		return ok
-	}
-	best := strictlyBest(from, better)
+	present := &from[at].Quality
+	best := p.strictlyBest(from, func(q *Quality) bool {
+		better, _ := p.Better(q, present)
+		return better
+	})
 	if best < 0 {
 		return at, Kept
 	}
-	_, why := p.Better(&from[best].Quality, &from[at].Quality)
+	_, why := p.Better(&from[best].Quality, present)
 	return best, why
 }
 
@@ -90,6 +91,7 @@ func (p *Policy) Primary(current PathID, has bool, from []Candidate) (int, Why) 
 // best Grade and proof, among those the one that shares least with the primary (see Divergence), among those the best
 // without margins, the first of equals. -1 with NoChoice means that there is no other candidate.
 func (p *Policy) Backup(primary int, from []Candidate) (int, Why) {
+	strict := p.strict()
 	best, why := -1, NoChoice
 	for i := range from {
 		if i == primary {
@@ -100,41 +102,34 @@ func (p *Policy) Backup(primary int, from []Candidate) (int, Why) {
 			continue
 		}
 		a, b := &from[i], &from[best]
-		w := Kept
-		switch {
-		case a.Grade != b.Grade || a.Confirmed != b.Confirmed:
-			better, reason := strict.weigh(&a.Quality, &b.Quality)
-			if better {
-				w = reason
-			}
-		case primary >= 0 && primary < len(from) && divergence(a, &from[primary]) != divergence(b, &from[primary]):
-			if divergence(a, &from[primary]) > divergence(b, &from[primary]) {
-				w = ByDivergence
-			} else if why == ByOrder {
-				why = ByDivergence
-			}
-		default:
-			if better, reason := strict.weigh(&a.Quality, &b.Quality); better {
-				w = reason
+		better, reason := strict.weigh(&a.Quality, &b.Quality)
+		if reason != ByGrade && reason != ByProof && primary >= 0 && primary < len(from) {
+			da, db := Divergence(a.Pair, from[primary].Pair), Divergence(b.Pair, from[primary].Pair)
+			if da != db {
+				better, reason = da > db, ByDivergence
 			}
 		}
-		if w != Kept {
-			best, why = i, w
+		switch {
+		case better:
+			best, why = i, reason
+		case why == ByOrder && reason != Kept:
+			why = reason // the first one stays, but not because it is the first
 		}
 	}
 	return best, why
 }
 
-func divergence(a, b *Candidate) int { return Divergence(a.Pair, b.Pair) }
-
-// strict is the policy without margins, which orders candidates that are all worth having.
-var strict Policy
+// strict returns the policy without margins and patience, which orders candidates that are all worth having.
+func (p *Policy) strict() Policy {
+	return Policy{LossDouble: p.LossDouble, IgnoreRTT: p.IgnoreRTT}
+}
 
 // strictlyBest returns the index of the best of those that pass, the first of equals, -1 when none passes.
-func strictlyBest(from []Candidate, pass func(i int) bool) int {
+func (p *Policy) strictlyBest(from []Candidate, pass func(q *Quality) bool) int {
+	strict := p.strict()
 	best := -1
 	for i := range from {
-		if pass != nil && !pass(i) {
+		if pass != nil && !pass(&from[i].Quality) {
 			continue
 		}
 		if best < 0 {

@@ -36,8 +36,8 @@ const (
 	ByProof                 // the other was not confirmed
 	ByErrors                // the other had failed more often in a row
 	ByPriority              // the user's wish
-	ByLoss                  // fewer losses, by the margin
-	ByRTT                   // a shorter round trip, by the margin
+	ByLoss                  // a lower cost, by the margin, owing to fewer losses
+	ByRTT                   // a lower cost, by the margin, owing to a shorter round trip
 	ByOrder                 // the first of equals
 	ByDivergence            // shares least with the primary
 	NoChoice                // there is no path
@@ -66,9 +66,10 @@ func Better(a, b Quality) bool {
 // Better reports whether a is so much better than b that traffic on b should move to a, and why.
 //
 // Health comes first and needs no patience: Grade, then Confirmed, then, among paths that do not answer, Errors. For the
-// rest both paths are equally alive, and a move is a matter of taste: Priority, then Loss and RTT by their margins. Such a
-// move waits until a has been steady for Hold, doubled for each of its flaps. A criterion by which b is the better one, by
-// the same margin, ends the comparison: what weighs more cannot be outweighed by what weighs less.
+// rest both paths are equally alive, and a move is a matter of taste: Priority, and at last the cost, which is the round
+// trip made longer by the losses. Such a move waits until a has been steady for Hold, doubled for each of its flaps. Only
+// the last criterion has a margin, and it is one number; so however many paths there are, moves cannot run in a circle
+// while the qualities stay as they are.
 func (p *Policy) Better(a, b *Quality) (bool, Why) {
 	better, why := p.weigh(a, b)
 	if !better {
@@ -106,21 +107,38 @@ func (p *Policy) weigh(a, b *Quality) (better bool, why Why) {
 	if a.Priority != b.Priority {
 		return a.Priority < b.Priority, ByPriority
 	}
-	if d := b.Loss - a.Loss; d != 0 && max(d, -d) >= p.LossMargin {
-		return d > 0, ByLoss
+	ca, cb := p.cost(a), p.cost(b)
+	if ca == 0 || cb == 0 {
+		return false, Kept
 	}
-	if a.RTT > 0 && b.RTT > 0 && !p.IgnoreRTT {
-		if a.RTT+p.rttMargin(b.RTT) < b.RTT {
-			return true, ByRTT
-		}
-		if b.RTT+p.rttMargin(a.RTT) < a.RTT {
-			return false, ByRTT
-		}
+	switch {
+	case ca+p.margin(cb) < cb:
+		better = true
+	case cb+p.margin(ca) < ca:
+		a, b = b, a
+	default:
+		return false, Kept
 	}
-	return false, Kept
+	if a.RTT < b.RTT && !p.IgnoreRTT {
+		return better, ByRTT
+	}
+	return better, ByLoss
 }
 
-// rttMargin is the gain worth leaving a path with that round trip.
-func (p *Policy) rttMargin(rtt time.Duration) time.Duration {
-	return max(rtt/100*time.Duration(p.RTTPercent), p.RTTMargin)
+// cost is the round trip, made longer by its own length for each LossDouble of losses: what is lost takes another one.
+// 0 means that it is not known.
+func (p *Policy) cost(q *Quality) time.Duration {
+	base := q.RTT
+	if p.IgnoreRTT {
+		base = time.Second
+	}
+	if p.LossDouble > 0 && q.Loss > 0 {
+		base += base / time.Duration(p.LossDouble) * time.Duration(min(q.Loss, 1000))
+	}
+	return base
+}
+
+// margin is the gain worth leaving a path of that cost.
+func (p *Policy) margin(cost time.Duration) time.Duration {
+	return max(cost/100*time.Duration(p.Percent), p.MinGain)
 }
