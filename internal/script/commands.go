@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -269,78 +268,6 @@ func cmdLink(c *call) error {
 	return c.w.Net.Set(c.Args[0], words...)
 }
 
-// chunkType reads a chunk type: a number, or its name with hyphens for spaces.
-func chunkType(s string) (wire.ChunkType, error) {
-	if n, err := strconv.ParseUint(s, 0, 8); err == nil {
-		return wire.ChunkType(n), nil
-	}
-	for t := range 256 {
-		if strings.ReplaceAll(wire.ChunkType(t).String(), " ", "-") == s {
-			return wire.ChunkType(t), nil
-		}
-	}
-	return 0, fmt.Errorf("unknown chunk type %q", s)
-}
-
-func holds(pkt []byte, t wire.ChunkType) bool {
-	it := wire.Chunks(pkt)
-	for ch, ok := it.Next(); ok; ch, ok = it.Next() {
-		if ch.Type == t {
-			return true
-		}
-	}
-	return false
-}
-
-// listsAddrs reports whether a packet is an INIT with address parameters: a full one.
-func listsAddrs(pkt []byte) bool {
-	it := wire.Chunks(pkt)
-	ch, ok := it.Next()
-	if !ok || ch.Type != wire.TypeInit || len(ch.Value) < 16 {
-		return false
-	}
-	params := wire.Params(ch.Value[16:])
-	for p, ok := params.Next(); ok; p, ok = params.Next() {
-		if p.Type == wire.ParamIPv4 || p.Type == wire.ParamIPv6 {
-			return true
-		}
-	}
-	return false
-}
-
-func cmdFilter(c *call) error {
-	links := c.w.Net.Links(c.arg(0))
-	if len(links) == 0 {
-		return fmt.Errorf("no link %q", c.arg(0))
-	}
-	if c.arg(1) == "" {
-		for _, l := range links {
-			l.Filter = nil
-		}
-		return nil
-	}
-	t, err := chunkType(c.arg(1))
-	if err != nil {
-		return err
-	}
-	count, err := strconv.Atoi(c.key("count", "-1"))
-	if err != nil {
-		return err
-	}
-	listing := c.arg(2) == "listing"
-	filter := func(pkt []byte) bool {
-		if count == 0 || !holds(pkt, t) || listing && !listsAddrs(pkt) {
-			return false
-		}
-		count--
-		return true
-	}
-	for _, l := range links {
-		l.Filter = filter
-	}
-	return nil
-}
-
 func cmdInterface(c *call) error {
 	a, ok := c.w.Net.Addr(c.arg(0))
 	if !ok {
@@ -446,99 +373,6 @@ func cmdResume(c *call) error {
 		conn.Resume()
 	}
 	return err
-}
-
-func cmdRecv(c *call) error {
-	conn, err := c.conn(0)
-	if err != nil {
-		return err
-	}
-	for _, sid := range sortedKeys(conn.in) {
-		s := conn.in[sid]
-		c.print("stream %d: %d bytes ordered, %d unordered messages, %d messages", sid, s.offset, len(s.unordered), s.messages)
-	}
-	if len(conn.in) == 0 {
-		c.print("nothing")
-	}
-	return nil
-}
-
-func cmdState(c *call) error {
-	conn, err := c.conn(0)
-	if err != nil {
-		return err
-	}
-	c.print("%s: %v", conn.Name, conn.A.State())
-	return nil
-}
-
-func cmdPaths(c *call) error {
-	conn, err := c.conn(0)
-	if err != nil {
-		return err
-	}
-	for _, p := range conn.A.Paths(nil) {
-		mark := ""
-		for _, m := range []struct {
-			on   bool
-			text string
-		}{{p.Primary, " primary"}, {p.Current, " current"}, {p.Retired, " retired"}, {p.Suspected, " suspected"}} {
-			if m.on {
-				mark += m.text
-			}
-		}
-		c.print("%d %s %v%s: errors %d, srtt %s, rto %s, cwnd %d, in flight %d", p.ID, conn.pair(p.Path), p.State, mark, p.Errors,
-			stamp(p.SRTT), stamp(p.RTO), p.Window, p.InFlight)
-	}
-	return nil
-}
-
-func cmdStats(c *call) error {
-	conn, err := c.conn(0)
-	if err != nil {
-		return err
-	}
-	c.print("%s", nonzero(conn.A.Stats()))
-	return nil
-}
-
-func cmdCounts(c *call) error {
-	for _, l := range c.w.Net.Links(c.arg(0)) {
-		c.print("%s: %s", l.Name, nonzero(l.Count))
-	}
-	return nil
-}
-
-// nonzero prints the fields of a struct that are not zero, those of nested structs among them.
-func nonzero(v any) string {
-	var out []string
-	var walk func(prefix string, r reflect.Value)
-	walk = func(prefix string, r reflect.Value) {
-		for i := range r.NumField() {
-			f, t := r.Field(i), r.Type().Field(i)
-			switch {
-			case f.IsZero() || !t.IsExported():
-			case f.Kind() == reflect.Struct:
-				walk(prefix+t.Name+".", f)
-			default:
-				out = append(out, fmt.Sprintf("%s%s=%v", prefix, t.Name, f.Interface()))
-			}
-		}
-	}
-	walk("", reflect.ValueOf(v))
-	if len(out) == 0 {
-		return "all zero"
-	}
-	return strings.Join(out, " ")
-}
-
-func cmdTrace(c *call) error {
-	c.w.trace = c.arg(0) == "on"
-	c.w.only = nil
-	if len(c.Args) > 1 {
-		c.w.only = c.Args[1:]
-	}
-	return nil
 }
 
 func cmdShutdown(c *call) error {

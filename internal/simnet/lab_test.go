@@ -154,9 +154,9 @@ func TestSocketOverflow(t *testing.T) {
 
 func TestPacketConn(t *testing.T) {
 	bubble(t, []string{"delay=10ms"}, func(t *testing.T, lab *Lab) {
-		a, err := lab.ListenPacket(port(addrA))
+		a, err := lab.Listen(port(addrA))
 		require.NoError(t, err)
-		b, err := lab.ListenPacket(port(addrB))
+		b, err := lab.Listen(port(addrB))
 		require.NoError(t, err)
 		_, err = a.WriteTo([]byte("hello"), b.LocalAddr())
 		require.NoError(t, err)

@@ -15,13 +15,15 @@ const batchSlots = 64
 // maxCoalesced is how many datagrams one slot holds when the socket coalesces, as a kernel's GRO.
 const maxCoalesced = 16
 
-// Socket is a udp.Socket of a Lab.
+// Socket is a udp.Socket of a Lab, and a net.PacketConn as well: it can stand wherever an application hands in a socket of
+// its own.
 type Socket struct {
 	lab      *Lab
 	in       *inbox
 	lent     [][]byte // memory the reader may look at until its next ReadBatch
 	coalesce atomic.Bool
 	blocked  atomic.Bool
+	wuntil   atomic.Int64 // write deadline in Unix nanoseconds, 0: none
 }
 
 var _ udp.Socket = (*Socket)(nil)
