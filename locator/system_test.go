@@ -57,7 +57,7 @@ func TestSystemFails(t *testing.T) {
 func TestThisMachine(t *testing.T) {
 	list, err := System(Filter{Port: 9899, Narrowest: Loopback})
 	if err != nil {
-		t.Skipf("this machine does not tell its interfaces: %v", err)
+		require.ErrorContains(t, err, "listing the interfaces") // a machine may forbid it
 	}
 	for _, l := range list {
 		require.True(t, l.IsValid())
