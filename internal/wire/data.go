@@ -58,16 +58,16 @@ func ParseData(c Chunk, d *Data) error {
 	if len(v) < hdr {
 		return ErrShortChunk
 	}
-	*d = Data{
-		TSN:         serial.TSN(binary.BigEndian.Uint32(v)),
-		SID:         binary.BigEndian.Uint16(v[4:]),
-		Payload:     v[hdr:],
-		Unordered:   c.Flags&flagUnordered != 0,
-		Begin:       c.Flags&flagBegin != 0,
-		End:         c.Flags&flagEnd != 0,
-		Immediate:   c.Flags&flagImmediate != 0,
-		Interleaved: c.Type == TypeIData,
-	}
+	// Field by field: a struct literal would be built aside and copied, for each chunk.
+	d.TSN = serial.TSN(binary.BigEndian.Uint32(v))
+	d.SID = binary.BigEndian.Uint16(v[4:])
+	d.SSN, d.MID, d.FSN, d.PPID = 0, 0, 0, 0
+	d.Payload = v[hdr:]
+	d.Unordered = c.Flags&flagUnordered != 0
+	d.Begin = c.Flags&flagBegin != 0
+	d.End = c.Flags&flagEnd != 0
+	d.Immediate = c.Flags&flagImmediate != 0
+	d.Interleaved = c.Type == TypeIData
 	switch {
 	case !d.Interleaved:
 		d.SSN = serial.SSN(binary.BigEndian.Uint16(v[6:]))
