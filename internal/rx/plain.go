@@ -147,6 +147,9 @@ func (r *Receiver) plainLost(t uint64, d *wire.Data) bool {
 	if !fits(left, right, d) {
 		return false
 	}
+	if (!d.Begin && left.item() != 0) || (!d.End && right.item() != 0) {
+		return false // a message does not change its stream
+	}
 	r.lose(t, left, right, d)
 	return true
 }

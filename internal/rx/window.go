@@ -49,7 +49,7 @@ func (r *Receiver) charge(payload, mem int) {
 	r.held += mem
 	r.told = max(0, r.told-payload)
 	share := int32(int64(payload) * ratioOne / int64(mem))
-	r.ratio = uint32(max(ratioMin, int32(r.ratio)+(share-int32(r.ratio))/16))
+	r.ratio = uint32(max(ratioMin, int32(r.ratio)+(share-int32(r.ratio))>>4)) // rounds down, never in the peer's favour
 }
 
 // release gives memory back that the user will never see.
