@@ -46,11 +46,11 @@ type checker struct {
 }
 
 func (c *checker) step(b byte) {
-	switch b % 13 {
+	switch b % 14 {
 	case 0:
 		c.ack(c.nonce)
 	case 1:
-		c.ack(c.nonce - uint64(b/13)%6)
+		c.ack(c.nonce - uint64(b/14)%6)
 	case 2:
 		c.attend()
 	case 3:
@@ -75,6 +75,9 @@ func (c *checker) step(b byte) {
 		require.True(c.t, c.m.Due(c.now))
 	case 12:
 		c.send(Size)
+	case 13:
+		c.check(func() Verdict { return c.m.Confirm(c.now) }, Active)
+		require.True(c.t, c.m.Confirmed())
 	}
 	require.False(c.t, c.m.Faulted() && c.m.State() != Inactive)
 	require.False(c.t, c.m.State() == Active && !c.m.Confirmed())

@@ -286,6 +286,23 @@ func (m *Monitor) DataAcked(now time.Time) Verdict {
 	return m.move(m.since(now), Active, DataAcked)
 }
 
+// Confirm tells that the path was proved to lead to the peer by other means than a heartbeat: the handshake ran on it
+// (RFC 9260 section 5.4). Heartbeats under way stay known. It moves nothing on a path that was confirmed before, nor while a
+// local fault stands.
+func (m *Monitor) Confirm(now time.Time) Verdict {
+	if m.confirmed {
+		return m.stay(Confirmed)
+	}
+	m.confirmed = true
+	m.errors = 0
+	if m.fault != 0 {
+		return m.stay(Confirmed)
+	}
+	v := m.move(m.since(now), Active, Confirmed)
+	m.asked = 0
+	return v
+}
+
 // Suspect tells that a detector faster than the timeout has cause to doubt an Active path: it becomes PotentiallyFailed,
 // and a heartbeat is due at once. No error is counted, so doubts alone never make a path Inactive.
 func (m *Monitor) Suspect(now time.Time) Verdict { return m.doubt(now, ProbeVerdict) }
@@ -294,9 +311,13 @@ func (m *Monitor) Suspect(now time.Time) Verdict { return m.doubt(now, ProbeVerd
 // system may or may not mean for long. It is treated like Suspect, but the next heartbeat is tried after a timeout only.
 // When the packet was a heartbeat, call it in place of Sent.
 func (m *Monitor) SendFailed(now time.Time) Verdict {
+	t := m.since(now)
+	at := m.due()
 	v := m.doubt(now, SendError)
-	m.asked = 0
-	m.plan(m.since(now))
+	if v.Changed() || at != 0 && at <= t {
+		m.asked = 0
+		m.plan(t) // other failures must not put off what is planned
+	}
 	return v
 }
 

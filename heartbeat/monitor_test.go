@@ -315,3 +315,36 @@ func TestAZeroTimeoutDoesNotFlood(t *testing.T) {
 	m.SendFailed(epoch.Add(pace))
 	require.False(t, m.Due(epoch.Add(pace)))
 }
+
+// TestConfirmByOtherMeans: the handshake proves the pair it ran on, and what was asked meanwhile is still recognised.
+func TestConfirmByOtherMeans(t *testing.T) {
+	var m Monitor
+	m.Init(nil, epoch, false)
+	m.Sent(epoch, 1, m.Purpose(), time.Second, 0)
+	v := m.Confirm(epoch.Add(ms))
+	require.Equal(t, Verdict{From: Unconfirmed, To: Active, Reason: Confirmed}, v)
+	require.False(t, m.Confirm(epoch.Add(ms)).Changed())
+	require.False(t, m.Due(epoch.Add(ms)))
+	_, _, ok := m.Ack(epoch.Add(2*ms), 1)
+	require.True(t, ok)
+
+	m.Init(nil, epoch, false)
+	m.Fault(epoch, true)
+	require.False(t, m.Confirm(epoch).Changed())
+	require.Equal(t, PotentiallyFailed, m.Fault(epoch.Add(ms), false).To, "proved while the link was gone")
+}
+
+// TestSendErrorsDoNotPutOffHeartbeats: a stream of refused packets leaves the plan alone.
+func TestSendErrorsDoNotPutOffHeartbeats(t *testing.T) {
+	var m Monitor
+	m.Init(nil, epoch, true)
+	require.True(t, m.SendFailed(epoch).Changed())
+	at, ok := m.Next()
+	require.True(t, ok)
+	for now := epoch.Add(ms); now.Before(at); now = now.Add(ms) {
+		m.SendFailed(now)
+	}
+	require.True(t, m.Due(at))
+	m.SendFailed(at)
+	require.False(t, m.Due(at))
+}
