@@ -29,10 +29,10 @@ func (l *Lab) build() error {
 	}
 	for i := range l.opts.Paths {
 		r := &router{index: i, mtu: l.opts.MTU}
+		l.routers = append(l.routers, r)
 		if err := r.create(true); err != nil {
 			return err
 		}
-		l.routers = append(l.routers, r)
 		if err := l.buildPath(i); err != nil {
 			return fmt.Errorf("path %d: %w", i, err)
 		}

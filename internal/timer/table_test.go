@@ -77,7 +77,7 @@ func TestAgainstMap(t *testing.T) {
 	var tab Table
 	model := map[int]mono.Time{}
 	now := start
-	for range 50_000 {
+	for range 10_000 {
 		i, at := rnd.IntN(N), now+mono.Time(rnd.Int64N(100))+1
 		switch rnd.IntN(6) {
 		case 0:
