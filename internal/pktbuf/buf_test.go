@@ -234,7 +234,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		t.Log("pools lose records under the race detector: checked without it")
 		return
 	}
-	type record struct{ b [100]byte }
+	type record [100]byte
 	var p Pool[record]
 	payload := make([]byte, 5000)
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
