@@ -1,0 +1,127 @@
+package transport_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/pion/logging"
+	"github.com/pion/sctp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-multihome/multihome/transport"
+)
+
+// The bulk benchmarks move the same bytes over one association and stream on the loopback, ours and the peer library's
+// beside each other. Report the ratio of one run: go test ./transport -run - -bench Bulk -count 5 -cpu 2
+func BenchmarkBulk(b *testing.B) {
+	b.Run("multihome", func(b *testing.B) {
+		l, err := transport.Listen("127.0.0.1:0", nil)
+		require.NoError(b, err)
+		defer l.Close()
+		c, err := transport.Dial(context.Background(), l.Addr().String(), nil)
+		require.NoError(b, err)
+		s, err := l.Accept()
+		require.NoError(b, err)
+		bulk(b, c, s)
+	})
+	b.Run("pion", func(b *testing.B) {
+		x, y := udpPair(b)
+		logger := logging.NewDefaultLoggerFactory()
+		type made struct {
+			a   *sctp.Association
+			err error
+		}
+		ch := make(chan made)
+		go func() {
+			a, err := sctp.Server(sctp.Config{NetConn: y, LoggerFactory: logger})
+			ch <- made{a, err}
+		}()
+		ca, err := sctp.Client(sctp.Config{NetConn: x, LoggerFactory: logger})
+		require.NoError(b, err)
+		m := <-ch
+		require.NoError(b, m.err)
+		cs, err := ca.OpenStream(0, sctp.PayloadTypeWebRTCBinary)
+		require.NoError(b, err)
+		_, err = cs.Write([]byte("hello"))
+		require.NoError(b, err)
+		ss, err := m.a.AcceptStream()
+		require.NoError(b, err)
+		buf := make([]byte, 1<<16)
+		_, err = ss.Read(buf)
+		require.NoError(b, err)
+		bulk(b, limited{cs}, ss)
+		ca.Close()
+		m.a.Close()
+	})
+}
+
+// limited keeps pion's unbounded send buffer at a size like ours: its Write never waits.
+type limited struct{ s *sctp.Stream }
+
+func (l limited) Write(p []byte) (int, error) {
+	for l.s.BufferedAmount() > 1<<20 {
+		ch := make(chan struct{}, 1)
+		l.s.SetBufferedAmountLowThreshold(1 << 19)
+		l.s.OnBufferedAmountLow(func() {
+			select {
+			case ch <- struct{}{}:
+			default:
+			}
+		})
+		if l.s.BufferedAmount() > 1<<20 {
+			<-ch
+		}
+	}
+	return l.s.Write(p)
+}
+
+func udpPair(b *testing.B) (net.Conn, net.Conn) {
+	x, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(b, err)
+	y, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(b, err)
+	xa, ya := x.LocalAddr().(*net.UDPAddr), y.LocalAddr().(*net.UDPAddr)
+	x.Close()
+	y.Close()
+	c, err := net.DialUDP("udp", xa, ya)
+	require.NoError(b, err)
+	d, err := net.DialUDP("udp", ya, xa)
+	require.NoError(b, err)
+	for _, u := range []*net.UDPConn{c, d} {
+		u.SetReadBuffer(2 << 20)
+		u.SetWriteBuffer(2 << 20)
+	}
+	return c, d
+}
+
+// bulk moves b.N blocks of 16 KiB.
+func bulk(b *testing.B, w io.Writer, r io.Reader) {
+	const block = 16 << 10
+	b.SetBytes(block)
+	b.ReportAllocs()
+	buf := make([]byte, block)
+	done := make(chan error, 1)
+	b.ResetTimer()
+	go func() {
+		in := make([]byte, 64<<10)
+		left := b.N * block
+		for left > 0 {
+			n, err := r.Read(in)
+			if err != nil {
+				done <- err
+				return
+			}
+			left -= n
+		}
+		done <- nil
+	}()
+	for range b.N {
+		if _, err := w.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, <-done)
+	b.StopTimer()
+}
