@@ -95,7 +95,7 @@ var (
 
 	// outsideTests may be imported by every test; outsideTestsOf by the tests of one room.
 	outsideTests   = []string{"github.com/stretchr/testify/", "go.uber.org/goleak", "golang.org/x/sys/", "golang.org/x/net/"}
-	outsideTestsOf = map[string][]string{"interop": {"github.com/pion/"}}
+	outsideTestsOf = map[string][]string{"interop": {"github.com/pion/"}, "transport": {"github.com/pion/"}}
 )
 
 // allowed returns what a file of the room may import, and whether the room is known at all.
