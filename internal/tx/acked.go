@@ -73,13 +73,50 @@ func (s *Sender) touch(p int, res *AckResult) *PathAck {
 // and of gap blocks, never the size of the window.
 func (s *Sender) Sack(now mono.Time, k *wire.Sack, rtt *[locator.MaxPaths]RTT, res *AckResult) error {
 	res.reset()
-	cum := serial.Unwrap(s.base-1, uint32(k.CumTSN))
-	if cum+1 < s.base {
-		return ErrStale
+	cum, err := s.checkCum(k.CumTSN)
+	if err != nil {
+		return err
 	}
-	if cum >= s.next || !s.readGaps(cum, k) {
+	if !s.readGaps(cum, k) {
 		return ErrAckUnsent
 	}
+	s.advance(cum, now, rtt, res)
+	if len(s.gaps) > 0 || len(s.newGaps) > 0 {
+		s.compareGaps(now, k.Gaps(), rtt, res)
+	}
+	s.readDups(k, res)
+	s.arwnd = int(k.ARwnd)
+	s.settle(now, rtt, res)
+	return nil
+}
+
+// CumAck takes in the cumulative TSN of a SHUTDOWN chunk. It is Sack without gap blocks, whose absence is no reneging, and
+// without a window (RFC 9260 section 9.2). Errors and results are those of Sack.
+func (s *Sender) CumAck(now mono.Time, tsn serial.TSN, rtt *[locator.MaxPaths]RTT, res *AckResult) error {
+	res.reset()
+	cum, err := s.checkCum(tsn)
+	if err != nil {
+		return err
+	}
+	s.advance(cum, now, rtt, res)
+	s.settle(now, rtt, res)
+	return nil
+}
+
+// checkCum widens a cumulative TSN and says whether it can be: not below the latest, not above what was sent.
+func (s *Sender) checkCum(tsn serial.TSN) (uint64, error) {
+	cum := serial.Unwrap(s.base-1, uint32(tsn))
+	if cum+1 < s.base {
+		return 0, ErrStale
+	}
+	if cum >= s.next {
+		return 0, ErrAckUnsent
+	}
+	return cum, nil
+}
+
+// advance moves the cumulative TSN to cum and forgets what it covers.
+func (s *Sender) advance(cum uint64, now mono.Time, rtt *[locator.MaxPaths]RTT, res *AckResult) {
 	res.CumAdvanced = cum >= s.base
 	for idx := s.base; idx <= cum; idx++ {
 		c := s.at(idx)
@@ -90,21 +127,18 @@ func (s *Sender) Sack(now mono.Time, k *wire.Sack, rtt *[locator.MaxPaths]RTT, r
 		s.forget(c)
 	}
 	s.base = cum + 1
-	if len(s.gaps) > 0 || len(s.newGaps) > 0 {
-		s.compareGaps(now, k.Gaps(), rtt, res)
-	}
-	s.readDups(k, res)
-	s.arwnd = int(k.ARwnd)
+}
+
+// settle draws the conclusions once all that arrived is marked: a zero window probe that is due again, losses, RTT samples.
+func (s *Sender) settle(now mono.Time, rtt *[locator.MaxPaths]RTT, res *AckResult) {
 	s.windowOpened()
 	for set := pathSet(res.Touched); set != 0; set &= set - 1 {
 		p := set.lowest()
-		s.trim(s.tracks[p], 1<<p)
 		s.detect(p, now, &rtt[p], res)
 		if pa := &res.Paths[p]; !pa.sample.IsZero() {
 			pa.RTT = max(1, now.Sub(pa.sample)) // zero would read as no sample
 		}
 	}
-	return nil
 }
 
 // ack notes the first news that the chunk of TSN idx has arrived.

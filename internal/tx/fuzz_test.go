@@ -136,7 +136,7 @@ func (d *driver) oddSack(arg byte) {
 		}
 		k = d.report()
 	case 1: // nothing but the cumulative TSN, perhaps an old one
-		k.gaps = nil
+		k.gaps, k.only = nil, arg >= 64
 		k.cum -= uint64(d.r.IntN(5))
 	case 2: // a list that ends early
 		k.gaps = k.gaps[:d.r.IntN(len(k.gaps)+1)]

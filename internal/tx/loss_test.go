@@ -424,6 +424,51 @@ func TestGapListCutShort(t *testing.T) {
 	require.Equal(t, 20, res.Reneged, "no list at all is not a short one")
 }
 
+// RFC 9260 section 9.2: SHUTDOWN carries a cumulative TSN and no gap blocks, which is no reneging.
+func TestCumAck(t *testing.T) {
+	l := newLab(t)
+	l.at(1000).send(0, 5)
+	l.sackOf(&mSack{cum: 0, arwnd: 5000}, 3, 5)
+	require.NoError(t, l.s.CumAck(l.now, 1, &l.rtt, &l.res))
+	require.Equal(t, []int{1, 100, 0}, []int{l.res.Chunks, l.res.Freed, l.res.Reneged})
+	l.flight(200)
+	require.Equal(t, 5000-200, l.s.PeerWindow())
+	require.Equal(t, ErrStale, l.s.CumAck(l.now, 0, &l.rtt, &l.res))
+	require.Equal(t, ErrAckUnsent, l.s.CumAck(l.now, 6, &l.rtt, &l.res))
+	l.sack(1, 3, 5)
+	require.Zero(t, l.res.Chunks)
+	require.NoError(t, l.s.CumAck(l.now, 5, &l.rtt, &l.res))
+	require.True(t, l.s.Done())
+}
+
+// A path whose oldest transmission stays unanswered keeps records of what is in flight, not of all that passed by.
+func TestRecordsAreBounded(t *testing.T) {
+	l := newLab(t)
+	l.send(0, 1)
+	for i := 2; i < 5000; i++ {
+		l.send(0, 1)
+		k := &mSack{cum: 0, arwnd: 1 << 20, gaps: [][2]uint16{{2, uint16(i)}}}
+		require.Zero(t, l.sackOf(k).Paths[0].Lost) // no time passes: still within the reordering window
+	}
+	require.LessOrEqual(t, len(l.s.tracks[0].recs), 32)
+	l.flight(100)
+}
+
+// Marks survive the growth of the ring they count in.
+func TestMarksMoveWithTheRing(t *testing.T) {
+	l := newLab(t)
+	l.send(0, 3)
+	l.s.Timeout(0)
+	l.send(1, 5)
+	require.Equal(t, 5, l.s.StartProbe(1))
+	l.send(2, 100)
+	require.Equal(t, []int{4, 8, 5, 6, 7}, l.probe(2))
+	require.Equal(t, []int{1, 2, 3}, l.resend(2))
+	require.Equal(t, 100+3, l.s.StartProbe(2))
+	got := l.probe(0)
+	require.Equal(t, []int{1, 108}, got[:2], "every probe begins with the lowest and the tail")
+}
+
 func TestDropAndTrim(t *testing.T) {
 	l := newLab(t)
 	l.push(0, 2500)
