@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/serial"
 	"github.com/go-multihome/multihome/internal/wire"
@@ -112,9 +113,12 @@ func (p *pump) fill(n int) *pump {
 
 func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	p := newPump(1000, 4).fill(100)
-	require.Zero(t, testing.AllocsPerRun(2000, p.inOrder), "in order")
 	q := newPump(1000, 4).fill(40)
-	require.Zero(t, testing.AllocsPerRun(500, q.holes), "with holes")
+	inOrder, holes := testing.AllocsPerRun(2000, p.inOrder), testing.AllocsPerRun(500, q.holes)
+	if !needs.Race { // its pools drop records on purpose
+		require.Zero(t, inOrder, "in order")
+		require.Zero(t, holes, "with holes")
+	}
 	require.Positive(t, q.lost, "the holes were meant to be lost")
 	p.s.Drop()
 	q.s.Drop()
