@@ -37,12 +37,13 @@ func (a *Assoc) handleSack(now mono.Time, in *inbound, c wire.Chunk) {
 		a.stats.Malformed++
 		return
 	}
-	a.takeSack(now, in, &k)
+	sc := a.scratch()
+	err = a.tx.Sack(now, &k, &sc.rtts, &sc.res)
+	a.takeAck(now, in, sc, err)
 }
 
-func (a *Assoc) takeSack(now mono.Time, in *inbound, k *wire.Sack) {
-	sc := a.scratch()
-	err := a.tx.Sack(now, k, &sc.rtts, &sc.res)
+// takeAck takes what tx made of a SACK or a SHUTDOWN, and gives the scratch back.
+func (a *Assoc) takeAck(now mono.Time, in *inbound, sc *ackScratch, err error) {
 	switch err {
 	case nil:
 		a.lastSack = now
@@ -68,7 +69,7 @@ func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
 		a.applyPathAck(now, p, &res.Paths[i], res.CumAdvanced, via)
 	}
 	if res.Acked > 0 {
-		a.errors = 0
+		a.errors, a.zwp = 0, 0
 	}
 	if res.Freed > 0 {
 		a.events.space = true

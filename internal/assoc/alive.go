@@ -32,7 +32,7 @@ type moving struct {
 }
 
 // mayProbe: states in which heartbeats leave (RFC 9260 section 8.3).
-const mayProbe = 1<<Established | 1<<ShutdownPending | 1<<ShutdownSent | 1<<ShutdownReceived | 1<<ShutdownAckSent
+const mayProbe = 1<<Established | 1<<ShutdownPending | 1<<ShutdownSent | 1<<ShutdownReceived
 
 // confirmWindow is the time HB.Max.Burst counts over.
 func (a *Assoc) confirmWindow() time.Duration { return a.cfg.RTO.Initial }
@@ -111,7 +111,7 @@ func (a *Assoc) appendHeartbeat(now mono.Time, p *path.Path, b *wire.Builder) bo
 	if !p.Confirmed() {
 		a.noteConfirm(now, p)
 	}
-	p.Mon.Sent(now.Std(), nonce, p.Mon.Purpose(), p.RTO.RTO(), a.randFloat())
+	p.Mon.Sent(now.Std(), nonce, p.Mon.Purpose(), p.Pace(), a.randFloat())
 	p.Stats.HeartbeatsSent++
 	return true
 }

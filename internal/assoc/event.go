@@ -76,6 +76,9 @@ func (a *Assoc) NextEvent() (Event, bool) {
 	if len(e.last) > 0 {
 		ev := e.last[0]
 		e.last = e.last[1:]
+		if ev.Kind == EventClosed {
+			a.rx.Drop() // fragments whose rest will never come
+		}
 		return ev, true
 	}
 	return Event{}, false

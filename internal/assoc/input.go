@@ -193,6 +193,7 @@ func (a *Assoc) handleData(now mono.Time, in *inbound, c wire.Chunk) {
 // acknowledges, or on an alternate while duplicates arrive.
 func (a *Assoc) packetDone(now mono.Time, in *inbound) {
 	a.rx.PacketDone(now, in.now)
+	a.busy = true
 	if in.path != nil {
 		a.sackFrom = in.path.ID
 	}
@@ -239,6 +240,11 @@ func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
 		return
 	}
 	p := in.path
+	if c.Flags&1 != 0 && a.state == ShutdownAckSent {
+		// The peer has forgotten the association, so its SHUTDOWN COMPLETE was lost on the way: the end was in order.
+		a.end(now, nil, 0)
+		return
+	}
 	if c.Flags&1 != 0 && a.state != CookieEchoed {
 		if p == nil {
 			return

@@ -27,6 +27,7 @@ func (a *Assoc) Transmit(now mono.Time, out *pktbuf.Batch) (more bool) {
 		}
 		if !a.emit(now, out) {
 			a.noteChoice()
+			a.noteUse(now)
 			return false
 		}
 	}
@@ -210,6 +211,10 @@ func (a *Assoc) emitData(now mono.Time, out *pktbuf.Batch) bool {
 	}
 	if n > 0 {
 		p.DataSent(now, n, resent)
+		a.busy = true
+		if a.zwp > 0 && a.tx.WindowProbe() {
+			p.StretchT3(now, a.zwp)
+		}
 	}
 	a.commit(now, p, b, out)
 	return true
@@ -250,6 +255,18 @@ func (a *Assoc) emitSack(now mono.Time, p *path.Path, out *pktbuf.Batch) bool {
 	}
 	a.commit(now, p, b, out)
 	return true
+}
+
+// noteUse tells every monitor that the association carries data, so that the alternates stay known as well. Once per
+// batch is enough.
+func (a *Assoc) noteUse(now mono.Time) {
+	if !a.busy {
+		return
+	}
+	a.busy = false
+	for _, p := range a.paths.All() {
+		p.Mon.Used(now.Std())
+	}
 }
 
 // noteChoice tells the layer above when data moved to another path.

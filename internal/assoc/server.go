@@ -117,7 +117,7 @@ func (a *Assoc) collide(now mono.Time, ck *Cookie) {
 	a.layPaths(now, ck.From, ck.Addrs, dialled, false)
 	if p := a.paths.Find(ck.From.Local, ck.From.Peer); p != nil {
 		a.confirm(now, p)
-		a.paths.SetPrimary(p.ID)
+		a.paths.SetPrimary(p.ID, false)
 	}
 	a.established(now)
 }
@@ -162,7 +162,7 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 	}
 	if p := a.paths.Find(ck.From.Local, ck.From.Peer); p != nil {
 		a.confirm(now, p)
-		a.paths.SetPrimary(p.ID)
+		a.paths.SetPrimary(p.ID, false)
 	}
 	if a.state != Established {
 		a.move(Established)
@@ -205,7 +205,7 @@ func (a *Assoc) layPaths(now mono.Time, from Arrival, addrs []netip.Addr, dialle
 	if p == nil {
 		return
 	}
-	a.paths.SetPrimary(p.ID)
+	a.paths.SetPrimary(p.ID, false)
 	for _, pair := range locator.Pairs(locals, peers, a.cfg.MaxPaths) {
 		a.addPath(now, pair, a.socket(pair.Local), isDialled(dialled, pair.Peer))
 	}

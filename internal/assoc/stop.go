@@ -146,8 +146,9 @@ func (a *Assoc) handleShutdown(now mono.Time, in *inbound, c wire.Chunk) {
 	}
 	switch a.state {
 	case Established, ShutdownPending, ShutdownReceived:
-		k := wire.Sack{CumTSN: cum, ARwnd: uint32(a.tx.PeerWindow() + a.tx.Outstanding())}
-		if a.takeSack(now, in, &k); a.state == Closed {
+		sc := a.scratch()
+		err := a.tx.CumAck(now, cum, &sc.rtts, &sc.res)
+		if a.takeAck(now, in, sc, err); a.state == Closed {
 			return
 		}
 		if a.state == ShutdownReceived || a.state == ShutdownAckSent {

@@ -123,13 +123,15 @@ func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
 	}
 	p.Stats.Timeouts++
 	rto := p.RTO.RTO()
-	p.CC.OnTimeout(now, flight)
-	a.tx.Timeout(p.ID)
-	if a.tx.PeerWindow() == 0 && a.lastSack != 0 && now.Sub(a.lastSack) < 2*rto {
-		// A zero window probe that was answered "still zero" is no error (RFC 9260 section 6.1 A).
-		p.RTO.Backoff()
+	if a.tx.WindowProbe() && a.lastSack > p.LastData() {
+		// A zero window probe that was answered "still zero" is no error and says nothing about the path's capacity; but
+		// the next one waits longer (RFC 9260 section 6.1 A).
+		a.tx.Timeout(p.ID)
+		a.zwp++
 		return
 	}
+	p.CC.OnTimeout(now, flight)
+	a.tx.Timeout(p.ID)
 	v := p.Mon.DataTimeout(now.Std(), rto)
 	if !v.Counted {
 		p.RTO.Backoff()

@@ -83,7 +83,7 @@ func (a *Assoc) SetPrimary(now mono.Time, id locator.PathID) error {
 	if p == nil || a.paths.Retired(p) {
 		return ErrNoPath
 	}
-	a.paths.SetPrimary(id)
+	a.paths.SetPrimary(id, true)
 	return nil
 }
 

@@ -30,7 +30,7 @@ func (a *Assoc) verdict(now mono.Time, p *path.Path, v heartbeat.Verdict) {
 	if v.From == heartbeat.Active {
 		a.failover(now, p)
 	}
-	if v.From == heartbeat.Unconfirmed && v.To == heartbeat.Active {
+	if v.Reason == heartbeat.Confirmed {
 		p.CC.Restart(now)
 	}
 	a.events.add(Event{Kind: EventPath, Path: p.Path, From: v.From, To: v.To, Reason: v.Reason.String()})
@@ -74,22 +74,17 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 	if !ok {
 		return 0
 	}
-	return max(oldest, p.Suspect.Floor).Add(p.RTO.PTO(a.ackDelay(p)))
+	var delay time.Duration
+	if p.LastData() <= oldest && a.tx.InFlight(p.ID) < p.Payload {
+		delay = peerSackDelay // a lone packet: its SACK may be held back (RFC 9260 section 6.2)
+	}
+	return max(oldest, p.Suspect.Floor).Add(p.RTO.PTO(delay))
 }
 
 // arbitration is how long a suspected path has to answer the question asked of it: another probe timeout, doubled each
 // time nobody answered at all.
 func (a *Assoc) arbitration(p *path.Path) time.Duration {
 	return p.RTO.PTO(0) << min(p.Suspect.Rounds, 8)
-}
-
-// ackDelay is how long the peer may hold back the SACK for a lone packet: two packets are answered at once
-// (RFC 9260 section 6.2).
-func (a *Assoc) ackDelay(p *path.Path) time.Duration {
-	if a.tx.InFlight(p.ID) >= p.Payload {
-		return 0
-	}
-	return peerSackDelay
 }
 
 // peerSackDelay is what other stacks hold a SACK back for (RFC 9260 section 16).
@@ -161,12 +156,11 @@ func (a *Assoc) answered(now mono.Time, by *path.Path) {
 
 // confirm marks a pair as confirmed by the handshake that ran on it (RFC 9260 section 5.4 rule 2).
 func (a *Assoc) confirm(now mono.Time, p *path.Path) {
-	if p.Confirmed() {
-		return
-	}
-	p.Mon.Init(&a.cfg.Heartbeat, now.Std(), true)
+	v := p.Mon.Confirm(now.Std())
 	a.paths.Touch()
-	a.events.add(Event{Kind: EventPath, Path: p.Path, From: heartbeat.Unconfirmed, To: heartbeat.Active, Reason: "handshake"})
+	if v.Changed() {
+		a.events.add(Event{Kind: EventPath, Path: p.Path, From: v.From, To: v.To, Reason: "handshake"})
+	}
 }
 
 // retire ends one pair.

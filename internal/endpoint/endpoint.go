@@ -89,6 +89,7 @@ type Stats struct {
 	CookiesStale    uint64
 	BacklogFull     uint64 // COOKIE ECHO dropped: nobody accepts fast enough
 	AssocsFull      uint64 // COOKIE ECHO dropped: MaxAssocs
+	BadTags         uint64 // from an association's address and ports, with a wrong tag: dropped
 	Strays          uint64 // out-of-the-blue packets
 	StraysAnswered  uint64
 	StraysLimited   uint64 // not answered: StraysPerSec

@@ -38,7 +38,13 @@ func (e *Endpoint) Stray(now mono.Time, from assoc.Arrival, pkt []byte, out *pkt
 	case wire.TypeCookieEcho:
 		return e.cookieEcho(now, from, h, c, out)
 	}
-	e.ootb(now, from, h, c, it, len(pkt), out)
+	if ent := e.byAddr[addrKey{from.Peer, h.SrcPort, h.DstPort}]; ent != nil && (c.Type != wire.TypeShutdownAck || ent.state >= assoc.Established) {
+		// The association is known and the tag is wrong: dropped (RFC 9260 section 8.5), but for a SHUTDOWN ACK during
+		// setup, which is answered as out of the blue (section 8.5.1 E).
+		e.stats.BadTags++
+		return Result{}
+	}
+	e.ootb(now, from, h, c, it, out)
 	return Result{}
 }
 

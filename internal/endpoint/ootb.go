@@ -11,7 +11,7 @@ import (
 
 // ootb answers a packet that belongs to no association, by the rules of RFC 9260 section 8.4. No answer is larger than
 // what it answers, and there are only so many a second.
-func (e *Endpoint) ootb(now mono.Time, from assoc.Arrival, h wire.Header, c wire.Chunk, it wire.ChunkIter, got int, out *pktbuf.Batch) {
+func (e *Endpoint) ootb(now mono.Time, from assoc.Arrival, h wire.Header, c wire.Chunk, it wire.ChunkIter, out *pktbuf.Batch) {
 	e.stats.Strays++
 	if !unicast(from.Peer.Addr()) {
 		return // rule 1

@@ -42,7 +42,7 @@ const (
 func (t *Table) rank(p *Path, now mono.Time) int {
 	s := p.State()
 	switch {
-	case t.Retired(p) || s == heartbeat.Unconfirmed:
+	case t.Retired(p) || !p.Confirmed():
 		return rankNone
 	case p.down:
 		return rankDown
@@ -103,19 +103,20 @@ func (t *Table) Data(now mono.Time) *Path {
 }
 
 func (t *Table) move(to *Path, rank int, now mono.Time) {
-	why := WhyPreference
+	why := WhyPrimary
 	switch from := t.current; {
 	case from == nil:
 		why = WhyFirst
+	case t.wished && to.ID == t.primary:
+		why = WhyPreference
 	case rank >= rankPF:
 		why = WhyLeastBad
 	case from.State() != heartbeat.Active:
 		why = WhyFailed
 	case from.down || from.Blocked(now):
 		why = WhyBlocked
-	case to.ID == t.primary:
-		why = WhyPrimary
 	}
+	t.wished = false
 	if t.current != nil {
 		t.current.Stats.Left++
 	}

@@ -105,7 +105,7 @@ func (p *Path) maxChunk() int { return p.Payload - commonHeader }
 func (p *Path) State() heartbeat.State { return p.Mon.State() }
 
 // Confirmed reports whether the pair was confirmed (RFC 9260 section 5.4), so that it may carry data.
-func (p *Path) Confirmed() bool { return p.Mon.State() != heartbeat.Unconfirmed }
+func (p *Path) Confirmed() bool { return p.Mon.Confirmed() }
 
 // Budget returns how many bytes of DATA the path may take now, given what is in flight on it.
 func (p *Path) Budget(now mono.Time, inFlight int) int {
@@ -148,7 +148,7 @@ func (p *Path) Acked(now mono.Time, oldestAcked bool, inFlight int) {
 	switch {
 	case inFlight == 0:
 		p.t3 = 0
-	case oldestAcked:
+	case oldestAcked || p.t3 == 0: // zero: a gap block was taken back, and the chunk is in flight again (6.2.1 D iii)
 		p.t3 = now.Add(p.RTO.RTO())
 	}
 }
@@ -162,8 +162,28 @@ func (p *Path) T3() mono.Time { return p.t3 }
 // StopT3 disarms the retransmission timer: nothing is outstanding here any more.
 func (p *Path) StopT3() { p.t3 = 0 }
 
-// StartT3 arms it anew for one RTO from now.
-func (p *Path) StartT3(now mono.Time) { p.t3 = now.Add(p.RTO.RTO()) }
+// StretchT3 lets the retransmission timer run for its RTO doubled n times from now: the interval of zero window probes
+// grows although they are answered (RFC 9260 section 6.1 A).
+func (p *Path) StretchT3(now mono.Time, n int) {
+	p.t3 = now.Add(min(p.RTO.RTO()<<min(n, 16), maxProbeInterval))
+}
+
+// maxProbeInterval bounds the time between zero window probes.
+const maxProbeInterval = time.Minute
+
+// Pace returns the timeout heartbeats are sent by: on a PotentiallyFailed path the one without backoff, so that its return
+// is seen soon (RFC 7829 section 3.2: once per RTO), elsewhere the one in force.
+func (p *Path) Pace() time.Duration {
+	if p.Mon.State() != heartbeat.PotentiallyFailed {
+		return p.RTO.RTO()
+	}
+	e := p.RTO
+	e.ResetBackoff()
+	return e.RTO()
+}
+
+// LastData returns when DATA was last sent on this path.
+func (p *Path) LastData() mono.Time { return p.lastData }
 
 // SocketFull notes that the socket took no more packets. The path is not offered for a moment that doubles while it stays
 // full; nobody waits for the socket.

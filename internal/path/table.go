@@ -15,6 +15,7 @@ type Table struct {
 	last    *Path // the path found last: most packets come by the same one
 	current *Path // the path for data
 	primary locator.PathID
+	wished  bool   // the user set the primary since the last choice
 	retired uint16 // bit per path
 	stale   bool   // something changed: choose anew
 	recheck mono.Time
@@ -96,9 +97,10 @@ func (t *Table) Retired(p *Path) bool { return t.retired&(1<<p.ID) != 0 }
 // Primary returns the primary path, nil before there is one.
 func (t *Table) Primary() *Path { return t.Get(t.primary) }
 
-// SetPrimary makes a path the preferred one.
-func (t *Table) SetPrimary(id locator.PathID) {
+// SetPrimary makes a path the preferred one. wish says that the user asked for it.
+func (t *Table) SetPrimary(id locator.PathID, wish bool) {
 	t.primary = id
+	t.wished = wish
 	t.stale = true
 }
 

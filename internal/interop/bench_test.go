@@ -1,4 +1,4 @@
-package transport_test
+package interop
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 // The bulk benchmarks move the same bytes over one association and stream on the loopback, ours and the peer library's
-// beside each other. Report the ratio of one run: go test ./transport -run - -bench Bulk -count 5 -cpu 2
+// beside each other. Report the ratio of one run: go test ./internal/interop -run - -bench Bulk -count 5 -cpu 2
 func BenchmarkBulk(b *testing.B) {
 	b.Run("multihome", func(b *testing.B) {
 		l, err := transport.Listen("127.0.0.1:0", nil)
