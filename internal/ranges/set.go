@@ -5,6 +5,9 @@
 // A range in the middle is found by binary search, and the shorter side of the list moves to make room.
 package ranges
 
+// minSlack is the length from which on the list makes room at its front.
+const minSlack = 16
+
 // span is one range: lo is in it, hi is not.
 type span struct{ lo, hi uint64 }
 
@@ -169,6 +172,13 @@ func (s *Set) insert(i int, r span) {
 		copy(s.spans, s.spans[s.head:])
 		s.spans = s.spans[:n-s.head]
 		i, n, s.head = i-s.head, n-s.head, 0
+	}
+	if s.head == 0 && i < n/2 && n >= minSlack {
+		// Numbers that come from above downwards would move the whole list each time: move it once, by half its length.
+		s.spans = append(s.spans, s.spans[:n/2]...)
+		copy(s.spans[n/2:], s.spans[:n])
+		s.head = n / 2
+		i, n = i+s.head, n+s.head
 	}
 	if s.head > 0 && i-s.head < n-i {
 		copy(s.spans[s.head-1:i-1], s.spans[s.head:i])

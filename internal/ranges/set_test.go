@@ -197,6 +197,46 @@ func FuzzSet(f *testing.F) {
 	})
 }
 
+// TestManyRanges puts enough ranges in, from every side, that the list grows and slides at both ends.
+func TestManyRanges(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(seed(t), 2))
+	for _, order := range []string{"up", "down", "random"} {
+		var s Set
+		naive := map[uint64]bool{}
+		at := rnd.Perm(2000)
+		for i, v := range at {
+			switch order {
+			case "up":
+				v = i
+			case "down":
+				v = len(at) - i
+			}
+			s.Add(uint64(2*v), uint64(2*v+1))
+			naive[uint64(2*v)] = true
+			if i%100 == 99 {
+				low := rnd.Uint64N(400) + uint64(i)
+				if order != "down" {
+					s.RemoveBelow(low)
+					for k := range naive {
+						if k < low {
+							delete(naive, k)
+						}
+					}
+				}
+			}
+		}
+		require.Equal(t, len(naive), s.Len(), order)
+		last := int64(-1)
+		for i := range s.Len() {
+			lo, hi := s.At(i)
+			require.Greater(t, int64(lo), last)
+			require.Equal(t, lo+1, hi)
+			require.True(t, naive[lo])
+			last = int64(lo)
+		}
+	}
+}
+
 // TestSteadyStateAllocs slides a lossy window upwards: no allocation once the list has its size.
 func TestSteadyStateAllocs(t *testing.T) {
 	var s Set
@@ -211,6 +251,13 @@ func TestSteadyStateAllocs(t *testing.T) {
 	}
 	step()
 	require.Zero(t, testing.AllocsPerRun(20, step))
+}
+
+func BenchmarkAddBottom(b *testing.B) {
+	var s Set
+	for i := uint64(b.N); i > 0; i-- {
+		s.Add(2*i, 2*i+1)
+	}
 }
 
 func BenchmarkAddTop(b *testing.B) {
