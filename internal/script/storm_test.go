@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"reflect"
 	"runtime/debug"
 	"strconv"
 	"testing"
@@ -77,7 +78,9 @@ func TestStorm(t *testing.T) {
 	}
 	for name, n := range map[string]int{"lost": total.Lost, "down": total.Down, "reordered": total.Reordered,
 		"duplicated": total.Duplicated, "corrupted": total.Corrupted, "queue full": total.QueueFull, "flaps": sum.Flaps,
-		"failovers": sum.Failovers, "deaths": sum.Deaths, "orderly ends": sum.Orderly, "aborts": sum.Aborts} {
+		"failovers": sum.Failovers, "deaths": sum.Deaths, "orderly ends": sum.Orderly, "aborts": sum.Aborts,
+		"pauses": sum.Pauses, "choices": sum.Choices, "local faults": sum.Faults, "replays": sum.Replays,
+		"forgeries": sum.Forgeries} {
 		require.NotZero(t, n, "%s: never happened", name)
 	}
 }
@@ -90,18 +93,19 @@ type stormResult struct {
 	Deaths    int // runs in which every path died, and both ends said so
 	Orderly   int
 	Aborts    int
+	Pauses    int // times a user did not read for a while
+	Choices   int // times a user set the primary path
+	Faults    int // local faults
+	Replays   int // old packets sent again
+	Forgeries int // packets from somebody who does not know the tags
 	Virtual   time.Duration
 }
 
 func (r *stormResult) add(o *stormResult) {
-	r.Bytes += o.Bytes
-	r.Messages += o.Messages
-	r.Flaps += o.Flaps
-	r.Failovers += o.Failovers
-	r.Deaths += o.Deaths
-	r.Orderly += o.Orderly
-	r.Aborts += o.Aborts
-	r.Virtual += o.Virtual
+	sum, more := reflect.ValueOf(r).Elem(), reflect.ValueOf(o).Elem()
+	for i := range sum.NumField() {
+		sum.Field(i).SetInt(sum.Field(i).Int() + more.Field(i).Int())
+	}
 }
 
 type ending int
@@ -123,6 +127,9 @@ type storm struct {
 	plan   string
 	result stormResult
 	sent   map[streamKey]sentStream
+
+	old       []simnet.Datagram // packets for replay
+	replaying bool
 }
 
 type sentStream struct {
@@ -253,6 +260,7 @@ func (s *storm) run() (err error) {
 	}
 	cb := b.Conns[0]
 	s.flaps()
+	s.mischief(ca, cb)
 	s.load(ca)
 	s.load(cb)
 	// The rest comes in portions, so that there are idle times and fresh starts.
@@ -272,7 +280,8 @@ func (s *storm) run() (err error) {
 		return s.finish(ca, cb, "death")
 	}
 	w.Advance(12 * time.Second)
-	done := func() bool { return ca.Closed || cb.Closed || ca.Idle() && cb.Idle() }
+	quiet := func() bool { return ca.Idle() && cb.Idle() && !ca.Paused && !cb.Paused }
+	done := func() bool { return ca.Closed || cb.Closed || quiet() }
 	if !w.Until(stormLimit, done) {
 		return fmt.Errorf("data hangs: %w", errOr(w.Err, nil))
 	}

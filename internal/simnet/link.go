@@ -16,7 +16,7 @@ type Shape struct {
 	Delay     time.Duration // one way
 	Jitter    time.Duration // up to that much more, evenly spread; alone it never reorders
 	Loss      float64       // probability that a packet is lost
-	Burst     int           // packets that one loss takes with it; 0 and 1: just the one
+	Burst     int           // packets that one loss takes with it if they follow within burstTime; 0 and 1: just the one
 	Mask      uint64        // bit 0 set: the next packet is lost; the mask turns by one bit per packet, so it repeats
 	Reorder   float64       // probability that a packet is held back and overtaken
 	ReorderBy time.Duration // how long it is held back; 0: DefaultReorder
@@ -30,6 +30,8 @@ type Shape struct {
 const (
 	DefaultQueue   = 256 << 10
 	DefaultReorder = 3 * time.Millisecond
+
+	burstTime = 100 * time.Millisecond
 )
 
 // Fate is what became of a datagram.
@@ -99,7 +101,8 @@ type Link struct {
 	rng    *rand.Rand
 	free   mono.Time // when the last admitted packet has left the sender
 	latest mono.Time // arrival of the latest packet that was not held back
-	burst  int       // packets still to be taken by the last loss
+	burst  int       // packets still to be taken by the last loss, until
+	until  mono.Time
 	serial uint64
 	seen   uint64 // highest serial that arrived
 }
@@ -136,7 +139,7 @@ func (l *Link) admit(now mono.Time, d *Datagram) (fate Fate, at mono.Time, copie
 			return Masked, 0, 0
 		}
 	}
-	if l.lose() {
+	if l.lose(now) {
 		l.Count.Lost++
 		return Lost, 0, 0
 	}
@@ -153,13 +156,13 @@ func (l *Link) admit(now mono.Time, d *Datagram) (fate Fate, at mono.Time, copie
 	return Passed, l.travel(leave), copies
 }
 
-func (l *Link) lose() bool {
-	if l.burst > 0 {
+func (l *Link) lose(now mono.Time) bool {
+	if l.burst > 0 && now.Before(l.until) {
 		l.burst--
 		return true
 	}
 	if l.hit(l.Loss) {
-		l.burst = max(l.Burst-1, 0)
+		l.burst, l.until = max(l.Burst-1, 0), now.Add(burstTime)
 		return true
 	}
 	return false
