@@ -39,7 +39,27 @@ func (a *Assoc) handleSack(now mono.Time, in *inbound, c wire.Chunk) {
 	}
 	sc := a.scratch()
 	err = a.tx.Sack(now, &k, &sc.rtts, &sc.res)
+	if err == nil {
+		a.windowIs(k.ARwnd)
+	}
 	a.takeAck(now, in, sc, err)
+}
+
+// windowIs notes the peer's window. When it opens after zero window probes, the last one was dropped for want of room: it
+// goes again at once instead of waiting for a timeout that has backed off for long.
+func (a *Assoc) windowIs(n uint32) {
+	if a.peerWindow == 0 && n > 0 && a.zwp > 0 {
+		a.zwp = 0
+		for _, p := range a.paths.All() {
+			if a.tx.Timeout(p.ID) > 0 {
+				p.StopT3()
+			}
+		}
+	}
+	if a.peerWindow = n; n > 0 {
+		a.timers.Stop(timerWindow)
+		a.zwpDue = false
+	}
 }
 
 // takeAck takes what tx made of a SACK or a SHUTDOWN, and gives the scratch back.

@@ -35,8 +35,9 @@ type Arrival struct {
 
 // The association's own deadlines. Those of a path live in the path, those of SACK and loss detection in rx and tx.
 const (
-	timerT2    = iota // RFC 9260 section 9.2
-	timerGuard        // T5-shutdown-guard, RFC 9260 section 9.2
+	timerT2     = iota // RFC 9260 section 9.2
+	timerWindow        // the first zero window probe, RFC 9260 section 6.1 A
+	timerGuard         // T5-shutdown-guard, RFC 9260 section 9.2
 )
 
 // Assoc is one association.
@@ -52,7 +53,7 @@ type Assoc struct {
 	myTSN, peerTSN   serial.TSN
 	outStreams       int
 	inStreams        int
-	peerWindow       uint32
+	peerWindow       uint32 // as announced last
 	peer             Peer
 
 	paths    path.Table

@@ -192,6 +192,9 @@ func (a *Assoc) emitData(now mono.Time, out *pktbuf.Batch) bool {
 			p.Idle(now)
 		}
 		budget = p.Budget(now, a.tx.InFlight(p.ID))
+		if a.windowShut() {
+			budget = min(budget, a.probeBudget(now, p))
+		}
 	}
 	size := p.Payload
 	if budget > 0 && a.tx.Resends() {
@@ -211,8 +214,8 @@ func (a *Assoc) emitData(now mono.Time, out *pktbuf.Batch) bool {
 	}
 	if n > 0 {
 		p.DataSent(now, n, resent)
-		a.busy = true
-		if a.zwp > 0 && a.tx.WindowProbe() {
+		a.busy, a.zwpDue = true, false
+		if a.zwp > 0 {
 			p.StretchT3(now, a.zwp)
 		}
 	}
@@ -255,6 +258,29 @@ func (a *Assoc) emitSack(now mono.Time, p *path.Path, out *pktbuf.Batch) bool {
 	}
 	a.commit(now, p, b, out)
 	return true
+}
+
+// windowShut reports whether all that may go is a zero window probe: the peer's window is closed, and what waits lies
+// above everything it has reported.
+func (a *Assoc) windowShut() bool {
+	return a.peerWindow == 0 && (!a.tx.Resends() || a.tx.LostBeyond())
+}
+
+// probeBudget lets one chunk go while nothing is in flight; the first probe goes one RTO after the window was found closed
+// (RFC 9260 section 6.1 A).
+func (a *Assoc) probeBudget(now mono.Time, data *path.Path) int {
+	for _, p := range a.paths.All() {
+		if a.tx.InFlight(p.ID) > 0 {
+			return 0
+		}
+	}
+	if a.tx.Resends() || a.zwpDue {
+		return 1
+	}
+	if _, armed := a.timers.At(timerWindow); !armed {
+		a.timers.Set(timerWindow, now.Add(data.RTO.RTO()))
+	}
+	return 0
 }
 
 // noteUse tells every monitor that the association carries data, so that the alternates stay known as well. Once per

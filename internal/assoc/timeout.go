@@ -73,6 +73,9 @@ func (a *Assoc) Timeout(now mono.Time) {
 			a.pathTimeout(now, p)
 		}
 	}
+	if a.timers.Fired(timerWindow, now) {
+		a.zwpDue = true
+	}
 	if a.timers.Fired(timerT2, now) {
 		a.t2Expired(now)
 	}
@@ -123,7 +126,7 @@ func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
 	}
 	p.Stats.Timeouts++
 	rto := p.RTO.RTO()
-	if a.tx.WindowProbe() && a.lastSack > p.LastData() {
+	if a.peerWindow == 0 && a.lastSack >= p.LastData() {
 		// A zero window probe that was answered "still zero" is no error and says nothing about the path's capacity; but
 		// the next one waits longer (RFC 9260 section 6.1 A).
 		a.tx.Timeout(p.ID)
