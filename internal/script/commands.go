@@ -47,7 +47,7 @@ func init() {
 		"paths":     cmdPaths,     // paths a
 		"stats":     cmdStats,     // stats a: counters that are not zero
 		"counts":    cmdCounts,    // counts a1>b1: the network's counters that are not zero
-		"trace":     cmdTrace,     // trace on SACK DATA: print packets, or those that hold one of these words; trace off
+		"trace":     cmdTrace,     // trace on SACK DATA arwnd=yes: print packets, or those that hold one of these words; trace off
 		"inject":    cmdInject,    // inject a1>b1 tag=0 sport=1 COOKIE-ACK 0x3f:0:aabb: a packet of chunks type:flags:value
 		"replay":    cmdReplay,    // replay a1>b1 COOKIE-ECHO from=c1: the last packet with that chunk once more
 		"shutdown":  cmdShutdown,  // shutdown a

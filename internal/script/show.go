@@ -92,6 +92,7 @@ func nonzero(v any) string {
 
 func cmdTrace(c *call) error {
 	c.w.trace = c.arg(0) == "on"
+	c.w.arwnd = c.key("arwnd", "") != ""
 	c.w.only = nil
 	if len(c.Args) > 1 {
 		c.w.only = c.Args[1:]
