@@ -71,7 +71,8 @@ type Assoc struct {
 	sackFrom locator.PathID
 	sack     sackChoice
 	busy     bool   // data was sent or received since the monitors were last told
-	zwp      int    // zero window probes in a row, RFC 9260 section 6.1 A
+	zwp      int    // zero window probes in a row (RFC 9260 section 6.1 A)
+	zwpDue   bool   // the first one may go: timerWindow fired
 	told     uint16 // bit per local locator the peer was told of
 	err      error
 	stats    Stats
