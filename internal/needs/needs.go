@@ -22,6 +22,12 @@ type T interface {
 	Fatalf(format string, args ...any)
 }
 
+// Missing ends a test for a need that has no function of its own here. The text says what is needed.
+func Missing(t T, format string, args ...any) {
+	t.Helper()
+	missing(t, format, args...)
+}
+
 func missing(t T, format string, args ...any) {
 	t.Helper()
 	if v := os.Getenv(Variable); v != "" && v != "0" {

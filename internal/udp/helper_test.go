@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 )
 
@@ -57,9 +58,7 @@ func eachKind(t *testing.T, f func(t *testing.T, open func() Socket)) {
 	for _, k := range kinds {
 		for _, addr := range []netip.Addr{loop4, loop6} {
 			t.Run(k.name+"/"+addr.String(), func(t *testing.T) {
-				if addr == loop6 && !haveIPv6() {
-					t.Skip("this host has no IPv6 loopback")
-				}
+				needs.Address(t, addr)
 				f(t, func() Socket {
 					s := k.open(t, addr)
 					t.Cleanup(func() { _ = s.Close() })

@@ -13,20 +13,30 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/go-multihome/multihome/internal/needs"
 )
 
 // What only real links show: a send buffer that fills behind a dead next hop, packets larger than the link, addresses
 // and links that go away. The tests run in a network namespace of their own, in a process started for it.
 
-const inNamespace = "MULTIHOME_UDP_NAMESPACE"
+const inNamespace = "MULTIHOME_UDP_NAMESPACE" // names the test that the process started for it runs
+
+var linkTests = map[string]func(*testing.T){
+	"Blocked": linkBlocked,
+	"TooBig":  linkTooBig,
+	"Faults":  linkFaults,
+	"Local":   linkLocal,
+	"Device":  linkDevice,
+}
 
 func TestLinks(t *testing.T) {
-	if os.Getenv(inNamespace) != "" {
-		t.Skip("already inside; the tests of links are called by their own names")
+	if name := os.Getenv(inNamespace); name != "" {
+		inside(t)
+		linkTests[name](t)
+		return
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("no ip command here: ", err)
-	}
+	needs.Program(t, "ip", "iproute2")
 	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	if os.Getuid() != 0 {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
@@ -36,18 +46,18 @@ func TestLinks(t *testing.T) {
 	inside := exec.Command("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
 	inside.SysProcAttr = attr
 	if out, err := inside.CombinedOutput(); err != nil {
-		t.Skipf("no network namespace with links of its own to be had: %v %s", err, out)
+		needs.Missing(t, "needs a network namespace with links of its own: %v %s", err, out)
 	}
-	for _, name := range []string{"Blocked", "TooBig", "Faults", "Local", "Device"} {
+	for name := range linkTests {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0], "-test.run", "^TestLink"+name+"$", "-test.v")
+			cmd := exec.Command(os.Args[0], "-test.run", "^TestLinks$", "-test.v")
 			cmd.SysProcAttr = attr
-			cmd.Env = append(os.Environ(), inNamespace+"=1")
+			cmd.Env = append(os.Environ(), inNamespace+"="+name)
 			var out bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &out
 			require.NoError(t, cmd.Run(), "%s", &out)
 			if strings.Contains(out.String(), "--- SKIP") {
-				t.Skip(out.String())
+				needs.Missing(t, "%s", out.String())
 			}
 			require.Contains(t, out.String(), "--- PASS")
 			t.Logf("%s", &out)
@@ -57,9 +67,6 @@ func TestLinks(t *testing.T) {
 
 // inside makes two links, v0 and v1, joined end to end, with 10.9.0.1 on v0 and the loopback up.
 func inside(t *testing.T) {
-	if os.Getenv(inNamespace) == "" {
-		t.Skip("called by TestLinks inside a network namespace")
-	}
 	ip(t, "link set lo up")
 	ip(t, "link add v0 type veth peer name v1")
 	ip(t, "link set v0 up")
@@ -82,8 +89,7 @@ func listen(t *testing.T, addr string, opts Options) Socket {
 }
 
 // A next hop that does not answer keeps packets in the socket's buffer until it is full. Nobody waits then.
-func TestLinkBlocked(t *testing.T) {
-	inside(t)
+func linkBlocked(t *testing.T) {
 	dead := netip.MustParseAddrPort("10.9.0.77:5000")
 	kernel := listen(t, "10.9.0.1:0", Options{SendBuffer: 16 << 10})
 	conn := listenUDP(t, netip.MustParseAddr("10.9.0.1"))
@@ -115,8 +121,7 @@ func TestLinkBlocked(t *testing.T) {
 }
 
 // With DF a packet larger than the link is refused; without, it goes out in fragments and arrives whole.
-func TestLinkTooBig(t *testing.T) {
-	inside(t)
+func linkTooBig(t *testing.T) {
 	ip(t, "link set lo mtu 1400")
 	for _, k := range kinds[:2] {
 		for _, addr := range []netip.Addr{loop4, loop6} {
@@ -153,8 +158,7 @@ func TestLinkTooBig(t *testing.T) {
 }
 
 // What goes wrong on this host is told apart from what the network does.
-func TestLinkFaults(t *testing.T) {
-	inside(t)
+func linkFaults(t *testing.T) {
 	a := listen(t, "10.9.0.1:0", Options{})
 	send := func(s Socket, to string) error {
 		pkts := packets(1, 100, netip.MustParseAddrPort(to))
@@ -198,11 +202,8 @@ func TestLinkFaults(t *testing.T) {
 }
 
 // Link-local addresses on both ends of a cable: the zone says which end.
-func TestLinkLocal(t *testing.T) {
-	inside(t)
-	if !haveIPv6() {
-		t.Skip("this host has no IPv6")
-	}
+func linkLocal(t *testing.T) {
+	needs.Address(t, loop6)
 	ip(t, "addr add fe80::5/64 dev v0 nodad")
 	ip(t, "addr add fe80::6/64 dev v1 nodad")
 	a, b := listen(t, "[fe80::5%v0]:0", Options{}), listen(t, "[fe80::6%v1]:0", Options{})
@@ -227,8 +228,7 @@ func TestLinkLocal(t *testing.T) {
 }
 
 // A socket bound to a device sends by it even where the routes say otherwise.
-func TestLinkDevice(t *testing.T) {
-	inside(t)
+func linkDevice(t *testing.T) {
 	ip(t, "addr add 10.9.1.1/24 dev v1")
 	ip(t, "route add 10.10.0.0/24 dev v1")
 	devices := map[netip.Addr]string{netip.MustParseAddr("10.9.0.1"): "v0"}

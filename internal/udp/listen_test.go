@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-multihome/multihome/internal/needs"
 )
 
 func TestListenRefuses(t *testing.T) {
@@ -105,11 +107,7 @@ func TestListenSet(t *testing.T) {
 // Where the first port picked is taken on another address, the next try starts from that address.
 func TestListenSetRetries(t *testing.T) {
 	second := netip.MustParseAddr("127.0.0.2")
-	if c, err := net.ListenPacket("udp4", "127.0.0.2:0"); err != nil {
-		t.Skip("this system has only one IPv4 loopback address")
-	} else {
-		_ = c.Close()
-	}
+	needs.Address(t, second)
 	// The port picked first is made to collide once, by taking it on the second address meanwhile.
 	var thief net.PacketConn
 	opts := Options{Control: func(_, address string, _ syscall.RawConn) error {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 )
 
@@ -191,9 +192,7 @@ func TestAllocs(t *testing.T) {
 	for _, k := range kinds[:2] {
 		for _, addr := range []netip.Addr{loop4, loop6} {
 			t.Run(k.name+"/"+addr.String(), func(t *testing.T) {
-				if addr == loop6 && !haveIPv6() {
-					t.Skip("this host has no IPv6 loopback")
-				}
+				needs.Address(t, addr)
 				a, b := k.open(t, addr), k.open(t, addr)
 				defer a.Close()
 				defer b.Close()
@@ -410,9 +409,7 @@ func TestWrap(t *testing.T) {
 
 // A socket bound to all addresses of both families, with the locator it stands for declared, names peers of both.
 func TestWrapDualStack(t *testing.T) {
-	if !haveIPv6() {
-		t.Skip("this host has no IPv6 loopback")
-	}
+	needs.Address(t, loop6)
 	all, err := net.ListenUDP("udp", &net.UDPAddr{})
 	require.NoError(t, err)
 	local := netip.AddrPortFrom(loop4, uint16(all.LocalAddr().(*net.UDPAddr).Port))
