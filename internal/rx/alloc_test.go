@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/internal/wire"
 )
 
@@ -117,7 +118,10 @@ func TestSteadyStateAllocs(t *testing.T) {
 			for range 300 {
 				step()
 			}
-			require.Zero(t, testing.AllocsPerRun(300, step))
+			n := testing.AllocsPerRun(300, step)
+			if !needs.Race { // its pools drop records on purpose
+				require.Zero(t, n)
+			}
 		})
 	}
 }
