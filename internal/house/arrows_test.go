@@ -64,6 +64,7 @@ var (
 		"needs":      {},
 		"netlab":     {},
 		"house":      {},
+		"field":      setOf("transport", "locator", "heartbeat", "needs", "netlab"),
 		"interop":    setOf("transport", "locator", "heartbeat", "needs", "netlab", "wire", "wire/debug"),
 	}
 
