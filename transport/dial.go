@@ -15,8 +15,8 @@ import (
 	"github.com/go-multihome/multihome/locator"
 )
 
-// keepIdle is how long the sockets of dialled associations stay open behind the last of them: the next Dial finds them
-// ready, and a peer whose last packet was lost is still answered.
+// keepIdle is how long the sockets of dialled associations stay open behind the last of them, so that a program that
+// dials again and again finds them ready.
 const keepIdle = 200 * time.Millisecond
 
 // Dial makes an association with a peer: "10.0.0.7:5000,10.1.0.7:5000" names an SCTP port at two addresses. They are

@@ -25,6 +25,7 @@ type Conn struct {
 	now   mono.Time    // the latest instant the core was told; instants never go back
 	timer *time.Timer
 	armed mono.Time // when timer fires; 0: it does not
+	late  uint8     // times in a row that the deadline had come already when the timer was set
 
 	flushing bool // somebody flushes
 	again    bool // state changed while the flusher was writing
@@ -38,6 +39,7 @@ type Conn struct {
 	removed    bool // endpoint and node have forgotten it; the core must not be touched
 	err        error
 	aborted    error // what Close returns after an abort of our own
+	complete   bool  // aborted only for want of a SHUTDOWN COMPLETE
 	unsent     int
 	window     int       // receive window last given to the core
 	limit      int       // send buffer
@@ -47,13 +49,17 @@ type Conn struct {
 	watch      func(time.Time, *assoc.Event)
 	listener   *Listener     // where it waits, or waited, for Accept
 	up         chan struct{} // closed when established or ended; only while somebody dials
-	down       chan struct{} // closed at the end; made by the first who waits for it
+	isGone     bool          // nothing more will be done for it
+	down       chan struct{} // closed when it is gone; made by the first who waits for that
 	mux        *mux          // streams; nil until the first one is used
 	waiting    []*Stream     // whose writers wait for room
 
 	// atomic
 	credit atomic.Int64 // memory the readers have given back and the core has not been told of
 }
+
+// maxLate is how often in a row the timer is set to fire at once.
+const maxLate = 8
 
 // The core is told of returned memory when an inbox runs empty or a step has come together. The step is a part of the
 // window and at most this: a peer that fills a large window must not wait for a quarter of it to be read.
@@ -64,7 +70,7 @@ const creditStep = 64 << 10
 const earlyPackets = 1024
 
 func newConn(n *Node, e *endpoint.Entry, client bool) *Conn {
-	c := &Conn{node: n, entry: e, a: e.Assoc, client: client, window: n.cfg.Window, limit: n.cfg.SendBuffer}
+	c := &Conn{node: n, entry: e, a: e.Assoc, client: client, window: n.window, limit: n.cfg.SendBuffer}
 	e.Owner = c
 	return c
 }
@@ -81,12 +87,14 @@ func (c *Conn) tick() mono.Time {
 	return c.now
 }
 
-// unlock gives the lock up. Readers that found it taken have left their credit behind and gone; if it has become worth a
-// turn meanwhile, this goroutine takes it. A reader's add comes before its failed attempt, and the attempt before this
-// unlock, so no credit is left behind unseen.
+// unlock gives the lock up without flushing, for callers that changed nothing in the core. Readers that found the lock
+// taken have left their credit behind and gone; if it has become worth a turn meanwhile, this goroutine takes it. A
+// reader's add comes before its failed attempt, and the attempt before this unlock, so no credit is left behind unseen.
+// While somebody flushes it is that one's to see, when the flush ends at the latest.
 func (c *Conn) unlock() {
+	busy := c.flushing || c.removed
 	c.mu.Unlock()
-	for c.credit.Load() >= creditStep && c.mu.TryLock() {
+	if !busy && c.credit.Load() >= creditStep && c.mu.TryLock() {
 		c.tick()
 		c.leave(nil)
 	}
@@ -98,7 +106,7 @@ func (c *Conn) giveBack(held int, drained bool) {
 	if held == 0 {
 		return
 	}
-	if n := c.credit.Add(int64(held)); n < creditStep && !(drained && n >= int64(c.node.cfg.smallCredit)) {
+	if n := c.credit.Add(int64(held)); n < creditStep && !(drained && n >= int64(c.node.smallCredit)) {
 		return
 	}
 	if c.mu.TryLock() {
@@ -128,8 +136,8 @@ func (c *Conn) book() {
 	if c.ended {
 		return
 	}
-	w := c.node.budget.window(c.node.cfg.Window)
-	if d := w - c.window; d != 0 && (w == 0 || w == c.node.cfg.Window || max(d, -d) >= c.window>>3) {
+	w := c.node.budget.window(c.node.window)
+	if d := w - c.window; d != 0 && (w == 0 || w == c.node.window || max(d, -d) >= c.window>>3) {
 		c.window = w
 		c.a.SetWindow(w)
 	}
@@ -199,7 +207,13 @@ func (c *Conn) rearm() {
 		return
 	}
 	c.armed = at
-	d := max(at.Sub(c.now), 0)
+	d := at.Sub(c.now)
+	if d > 0 {
+		c.late = 0
+	} else if d, c.late = 0, c.late+1; c.late > maxLate {
+		d = time.Millisecond // a deadline that does not go away must not become a loop
+		c.late = maxLate
+	}
 	if c.timer == nil {
 		c.timer = time.AfterFunc(d, c.routineTimer)
 	} else {
@@ -224,15 +238,20 @@ func (c *Conn) events() {
 			c.noMore = true
 			c.endStreams()
 		case assoc.EventRestart:
-			c.restart(&e)
+			c.restart(e.Unsent)
 		case assoc.EventClosed:
 			c.ended = true
 			c.err = e.Err
 			c.unsent = e.Unsent
 			c.end()
 		}
+		if c.node.cfg.Logger != nil {
+			told := e
+			c.log(c.node.cfg.Logger, &told)
+		}
 		if c.watch != nil {
-			c.watch(c.node.clock.wall(c.now), &e)
+			told := e // a copy, so that e stays on the stack in the other cases
+			c.watch(c.node.clock.wall(c.now), &told)
 		}
 	}
 }
@@ -247,15 +266,12 @@ func (c *Conn) signalUp() {
 // end wakes everybody who waits for anything.
 func (c *Conn) end() {
 	c.signalUp()
-	if c.down != nil {
-		close(c.down)
-	}
 	c.endStreams()
 	c.wakeWriters()
 }
 
 // retire makes endpoint and node forget an association that has ended and sent its last packet. It reports whether the
-// caller must release the node once the lock is given up.
+// caller must call gone once the lock is given up.
 func (c *Conn) retire() bool {
 	if !c.ended || c.removed {
 		return false
@@ -274,4 +290,15 @@ func (c *Conn) retire() bool {
 	c.node.ep.Remove(c.entry)
 	c.node.mu.Unlock()
 	return true
+}
+
+// gone is the last that happens to an association. It takes the lock itself.
+func (c *Conn) gone() {
+	c.node.release()
+	c.mu.Lock()
+	c.isGone = true
+	if c.down != nil {
+		close(c.down)
+	}
+	c.mu.Unlock()
 }

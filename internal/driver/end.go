@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/wire"
 )
@@ -87,6 +88,8 @@ func (c *Conn) Close(linger time.Duration) error {
 	down := c.downChan()
 	c.leave(nil)
 	if ended {
+		<-down
+		c.node.settle()
 		return c.outcomeUnsent()
 	}
 	if linger < 0 {
@@ -97,11 +100,24 @@ func (c *Conn) Close(linger time.Duration) error {
 		case <-down:
 			t.Stop()
 		case <-t.C:
-			c.abort(wire.CauseUserAbort, "linger time is over", ErrLinger)
+			c.giveUp()
+			<-down
 		}
 	}
 	c.node.settle()
 	return c.outcome()
+}
+
+// giveUp ends an association whose linger time is over. If nothing but the last word of the peer is missing, its SHUTDOWN
+// COMPLETE, all data has arrived in both directions and there is no error to report.
+func (c *Conn) giveUp() {
+	now := c.enter()
+	if !c.ended {
+		c.complete = c.a.State() == assoc.ShutdownAckSent
+		c.aborted = ErrLinger
+		c.a.Abort(now, wire.CauseUserAbort, "linger time is over")
+	}
+	c.leave(nil)
 }
 
 // Abort ends the association at once. The peer is told the reason.
@@ -115,8 +131,10 @@ func (c *Conn) Abort(reason string) error {
 	}
 	c.userClosed = true
 	c.shutStreams(c.now)
+	down := c.downChan()
 	c.unlock()
 	c.abort(wire.CauseUserAbort, reason, nil)
+	<-down
 	c.node.settle()
 	return nil
 }
@@ -140,11 +158,11 @@ func (c *Conn) abort(cause wire.CauseCode, reason string, why error) {
 	c.leave(nil)
 }
 
-// downChan returns a channel that is closed at the end of the association.
+// downChan returns a channel that is closed when the association is gone: ended, its last packet sent.
 func (c *Conn) downChan() <-chan struct{} {
 	if c.down == nil {
 		c.down = make(chan struct{})
-		if c.ended {
+		if c.isGone {
 			close(c.down)
 		}
 	}
@@ -155,6 +173,9 @@ func (c *Conn) downChan() <-chan struct{} {
 func (c *Conn) outcome() error {
 	c.mu.Lock()
 	defer c.unlock()
+	if c.complete {
+		return nil
+	}
 	if c.aborted != nil {
 		return unsent(c.unsent, c.aborted)
 	}

@@ -42,56 +42,74 @@ func (c *Conn) leave(out *pktbuf.Batch) {
 	c.flush(out, maxRounds)
 }
 
-// flush writes until nothing is left or rounds are used up (rounds 0: without end). The caller holds the lock and the token; both are given up.
+// flush writes until nothing is left or rounds are used up; 0 means without end. The caller holds the lock and has set
+// flushing; both are given up.
 func (c *Conn) flush(out *pktbuf.Batch, rounds int) {
-	pooled := out == nil
-	if pooled {
+	if out == nil {
 		out = c.node.batches.Get().(*pktbuf.Batch)
 		out.Reset()
+		defer c.node.batches.Put(out)
 	}
 	var faults faults
 	for n := 1; ; n++ {
-		c.again = false
-		c.takeCredit()
-		more := c.a.Transmit(c.now, out)
-		c.events()
-		c.sync()
-		c.wakeWriters()
-		if out.Len() == 0 {
-			break
-		}
-		c.mu.Unlock()
-		c.node.write(out.Packets(), &faults)
-		c.mu.Lock()
-		c.tick()
-		failed := faults.n > 0
-		for _, f := range faults.take() {
-			c.a.SendFailed(c.now, f.path, f.full)
-		}
-		out.Reset()
-		c.events()
-		if !more && !c.again && !failed {
-			break
+		done := c.round(out, &faults)
+		if done && c.settleDown() {
+			return
 		}
 		if n == rounds {
 			go c.routineFlush()
 			c.mu.Unlock()
-			if pooled {
-				c.node.batches.Put(out)
-			}
 			return
 		}
 	}
+}
+
+// round lets the core fill a batch and writes it. It reports whether there is nothing more to write.
+func (c *Conn) round(out *pktbuf.Batch, faults *faults) (done bool) {
+	c.again = false
+	c.takeCredit()
+	more := c.a.Transmit(c.now, out)
+	c.events()
+	c.sync()
+	c.wakeWriters()
+	if out.Len() == 0 {
+		return true
+	}
+	c.mu.Unlock()
+	c.node.write(out.Packets(), faults)
+	out.Reset()
+	c.mu.Lock()
+	c.tick()
+	failed := faults.n > 0
+	for _, f := range faults.take() {
+		c.a.SendFailed(c.now, f.path, f.full)
+	}
+	c.events()
+	return !more && !c.again && !failed
+}
+
+// settleDown sets the timer, gives token and lock back, and lets an association that has ended be forgotten. It returns
+// false, with token and lock still held, when readers have left credit behind that is worth a turn: one that found the
+// lock taken has gone away.
+func (c *Conn) settleDown() bool {
 	c.flushing = false
 	c.rearm()
-	release := c.retire()
-	if pooled {
-		c.node.batches.Put(out)
+	retired := c.retire()
+	c.mu.Unlock()
+	if retired {
+		c.gone()
+		return true
 	}
-	c.unlock()
-	if release {
-		c.node.release()
+	if c.credit.Load() < creditStep || !c.mu.TryLock() {
+		return true
 	}
+	if c.flushing || c.removed {
+		c.mu.Unlock()
+		return true
+	}
+	c.flushing = true
+	c.tick()
+	return false
 }
 
 // routineFlush goes on where a flusher had to stop.

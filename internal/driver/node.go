@@ -30,16 +30,12 @@ type Config struct {
 	KeepIdle        time.Duration // how long the sockets stay open after the last user has gone; default 0
 	Logger          *slog.Logger  // nil: silent
 	OnClose         func()        // called once when the sockets are closed
-
-	Window      int // receive window of one association; from Assoc
-	smallCredit int // memory given back by a reader that is worth a turn of its own
 }
 
 func (c *Config) fill(random func() uint64) {
 	if c.Assoc.Random == nil {
 		c.Assoc.Random = random
 	}
-	c.Assoc.Fill()
 	if c.MaxAssociations == 0 {
 		c.MaxAssociations = 1 << 20
 	}
@@ -49,8 +45,6 @@ func (c *Config) fill(random func() uint64) {
 	if c.SendBuffer == 0 {
 		c.SendBuffer = 1 << 20
 	}
-	c.Window = c.Assoc.Window
-	c.smallCredit = 2 * (c.Assoc.Payload + pktbuf.Overhead)
 }
 
 // ErrNodeClosed is returned for a node whose last user has gone.
@@ -77,6 +71,9 @@ type Node struct {
 	budget  budget
 	batches sync.Pool // of *pktbuf.Batch
 	readers sync.WaitGroup
+
+	window      int // receive window of one association
+	smallCredit int // memory given back by a reader that is worth a turn of its own
 
 	mu        sync.RWMutex // guards everything up to the next heading; taken after Conn.mu, never before
 	ep        *endpoint.Endpoint
@@ -105,6 +102,9 @@ func NewNode(socks []udp.Socket, cfg Config) *Node {
 		n.locals = append(n.locals, locator.FromAddrPort(s.Local()))
 	}
 	n.ep = endpoint.New(endpoint.Config{Assoc: n.cfg.Assoc, Local: n.locals, MaxAssocs: n.cfg.MaxAssociations})
+	core := n.ep.Config()
+	n.window = core.Window
+	n.smallCredit = 2 * (core.Payload + pktbuf.Overhead)
 	n.readers.Add(len(socks))
 	for i := range socks {
 		go newReader(n, i).routineRead()

@@ -11,10 +11,10 @@ import (
 // Conn that waits for Accept there, as if a new association had been born.
 
 // restart takes the core's news. From here on its events belong to the successor.
-func (c *Conn) restart(e *assoc.Event) {
+func (c *Conn) restart(unsent int) {
 	c.ended = true
 	c.err = ErrRestarted
-	c.unsent = e.Unsent
+	c.unsent = unsent
 	c.end()
 	own, _ := c.a.Ports()
 	c.node.mu.RLock()
