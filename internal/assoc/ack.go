@@ -114,7 +114,7 @@ func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdv
 	p.Acked(now, pa.OldestAcked, flight)
 	switch {
 	case pa.Sole && via == p:
-		p.Suspect = path.Suspicion{Floor: now}
+		p.Cleared(now)
 		a.verdict(now, p, p.Mon.DataAcked(now.Std()))
 		a.answered(now, p)
 	case pa.Bytes > 0:

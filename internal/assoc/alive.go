@@ -152,7 +152,7 @@ func (a *Assoc) handleHeartbeatAck(now mono.Time, in *inbound, c wire.Chunk) {
 	p.RTO.SampleAt(now, rtt)
 	a.errors = 0
 	a.answered(now, p)
-	p.Suspect = path.Suspicion{Floor: now}
+	p.Cleared(now)
 	a.verdict(now, p, v)
 }
 

@@ -20,14 +20,13 @@ import (
 
 // inbound is what is known about the packet being walked.
 type inbound struct {
-	from    Arrival
-	path    *path.Path // nil: no path yet (setup), or no room for a candidate
-	pkt     []byte
-	data    int  // DATA chunks
-	now     bool // the SACK must not wait: I bit (RFC 9260 section 6.2)
-	dup     bool
-	stop    bool // the rest of the packet is not looked at
-	ignored bool // an unknown chunk said so
+	from Arrival
+	path *path.Path // nil: no path yet (setup), or no room for a candidate
+	pkt  []byte
+	data int  // DATA chunks
+	now  bool // the SACK must not wait: I bit (RFC 9260 section 6.2)
+	dup  bool
+	stop bool // the rest of the packet is not looked at
 }
 
 // Handle takes one packet whose checksum and ports the endpoint has checked.

@@ -23,6 +23,7 @@ func (a *Assoc) Deadline() (mono.Time, bool) {
 	}
 	if a.tx.Outstanding() > 0 || a.tx.HasNew() {
 		at = mono.Min(at, a.paths.Recheck())
+		at = mono.Min(at, a.burstEnd())
 	}
 	for _, p := range a.paths.All() {
 		if !a.paths.Retired(p) {
@@ -30,6 +31,15 @@ func (a *Assoc) Deadline() (mono.Time, bool) {
 		}
 	}
 	return at, at != 0
+}
+
+// burstEnd returns when a spent burst lets more go. It asks what emitData asks, so that the answer does not stand still.
+func (a *Assoc) burstEnd() mono.Time {
+	p := a.paths.Current()
+	if p == nil || !a.state.in(maySend) || !a.tx.Resends() && !a.tx.HasNew() {
+		return 0
+	}
+	return p.BurstEnd()
 }
 
 func (a *Assoc) pathDeadline(p *path.Path) mono.Time {

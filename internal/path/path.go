@@ -46,7 +46,8 @@ type Path struct {
 
 	t3       mono.Time // RFC 9260 section 6.3.2
 	lastData mono.Time // when DATA was last sent here, for the idle restart
-	burst    int       // packets of new data still allowed before the next acknowledgement
+	burst    int       // packets that may still go at once
+	burstAt  mono.Time // when the burst began
 
 	blockedUntil mono.Time
 	blockedFor   time.Duration
@@ -91,9 +92,12 @@ func (p *Path) Init(cfg *Config, name locator.Path, socket int, now mono.Time, c
 	p.burst = maxBurst
 }
 
-// maxBurst bounds how many packets of new data one acknowledgement may let go (RFC 9260 section 6.1 D). It is larger than
-// the RFC's recommended 4 since acknowledgements come per batch of received packets here.
-const maxBurst = 64
+// maxBurst bounds how many packets leave at once (RFC 9260 section 6.1 D). It is larger than the RFC's recommended 4 since
+// acknowledgements come per batch of received packets here. A SACK or burstTime lets the next burst go.
+const (
+	maxBurst  = 64
+	burstTime = time.Millisecond
+)
 
 // commonHeader is the length of the SCTP common header (RFC 9260 section 3.1).
 const commonHeader = 12
@@ -109,6 +113,9 @@ func (p *Path) Confirmed() bool { return p.Mon.Confirmed() }
 
 // Budget returns how many bytes of DATA the path may take now, given what is in flight on it.
 func (p *Path) Budget(now mono.Time, inFlight int) int {
+	if p.burst <= 0 && now.Sub(p.burstAt) >= burstTime {
+		p.burst = maxBurst
+	}
 	if p.burst <= 0 || p.Blocked(now) {
 		return 0
 	}
@@ -122,6 +129,9 @@ func (p *Path) DataSent(now mono.Time, n int, resent bool) {
 		p.t3 = now.Add(p.RTO.RTO())
 	}
 	p.lastData = now
+	if p.burst == maxBurst || now.Sub(p.burstAt) >= burstTime {
+		p.burst, p.burstAt = maxBurst, now
+	}
 	if resent {
 		p.Stats.DataResent += uint64(n)
 	} else {
@@ -155,6 +165,14 @@ func (p *Path) Acked(now mono.Time, oldestAcked bool, inFlight int) {
 
 // Answered lets a new burst go: a SACK arrived, whichever path it covers.
 func (p *Path) Answered() { p.burst = maxBurst }
+
+// BurstEnd returns when the next burst may go although nothing was acknowledged; zero while this one is not spent.
+func (p *Path) BurstEnd() mono.Time {
+	if p.burst > 0 {
+		return 0
+	}
+	return p.burstAt.Add(burstTime)
+}
 
 // T3 returns the instant the retransmission timer expires.
 func (p *Path) T3() mono.Time { return p.t3 }
@@ -204,6 +222,14 @@ func (p *Path) SetDown(down bool) { p.down = down }
 
 // Down reports a local fault.
 func (p *Path) Down() bool { return p.down }
+
+// Cleared ends a suspicion: the path answered. The probe timeout of what is still unanswered runs from here; without a
+// suspicion nothing extends it.
+func (p *Path) Cleared(now mono.Time) {
+	if p.Suspect.Since != 0 {
+		p.Suspect = Suspicion{Floor: now}
+	}
+}
 
 // StateChanged forgets what was asked about a path whose state was decided otherwise.
 func (p *Path) StateChanged(now mono.Time) {
