@@ -123,7 +123,7 @@ type stream struct {
 	sid       uint16
 }
 
-// number one: message numbers start here, so that numbers below the first need no sign.
+// firstNumber is where unwrapped message and fragment numbers start, so that a number below the first needs no sign.
 const firstNumber = 1 << 32
 
 // streamOf returns the place of stream sid in r.streams, making its state when it is used for the first time.

@@ -257,8 +257,8 @@ func (r *Receiver) CumTSN() serial.TSN { return serial.TSN(r.cum) }
 // Streams returns how many inbound streams are agreed.
 func (r *Receiver) Streams() int { return int(r.nstreams) }
 
-// SetStreams changes the number of inbound streams, 1..65536, when streams are added (RFC 6525 section 5.2.5). It never
-// shrinks below what is in use already, because stream state is not taken back.
+// SetStreams raises the number of inbound streams, 65536 at most, when streams are added (RFC 6525 section 5.2.5). There
+// is no way to take streams away, and a smaller number changes nothing.
 func (r *Receiver) SetStreams(n int) { r.nstreams = max(r.nstreams, int32(min(n, 1<<16))) }
 
 // Stats returns the counters.
