@@ -34,6 +34,7 @@ func init() {
 		"link":      cmdLink,      // link a1-b1 down: see simnet.Shape.Set; link a1>b1 for one direction
 		"filter":    cmdFilter,    // filter a1>b1 SACK count=2: lose the packets that hold a chunk of that type; without a type: no more
 		"interface": cmdInterface, // interface a1 down: a local fault, which the endpoint is told
+		"nat":       cmdNAT,       // nat c1 a1,a2: these addresses seem to be c1 with other ports; nat forget: new ports
 		"send":      cmdSend,      // send a 1MB stream=3 message=1000 ppid=7 unordered
 		"stream":    cmdStream,    // stream a 100B every=10ms for=3s: records at regular times, which gaps measures
 		"gaps":      cmdGaps,      // gaps b: the longest gap and delay of records read
@@ -287,6 +288,27 @@ func cmdInterface(c *call) error {
 			}
 		}
 	}
+	return nil
+}
+
+func cmdNAT(c *call) error {
+	if c.arg(0) == "forget" && c.w.nat != nil {
+		c.w.nat.Forget()
+		return nil
+	}
+	outside, ok := c.w.Net.Addr(c.arg(0))
+	if !ok {
+		return fmt.Errorf("no address %q", c.arg(0))
+	}
+	var inside []netip.Addr
+	for name := range strings.SplitSeq(c.arg(1), ",") {
+		a, ok := c.w.Net.Addr(name)
+		if !ok {
+			return fmt.Errorf("no address %q", name)
+		}
+		inside = append(inside, a)
+	}
+	c.w.nat = c.w.Net.AddNAT(outside, inside...)
 	return nil
 }
 

@@ -41,7 +41,8 @@ func (c *call) number(key string, fallback uint64) (uint64, error) {
 }
 
 // cmdInject sends a packet that no endpoint made: from an address to another, with the ports and the tag the receiving
-// host's association expects unless told otherwise. tag=peer takes the tag the receiver itself sends with.
+// host's association expects unless told otherwise. tag=peer takes the tag the receiver itself sends with, tag=@a2 the one
+// that traces print so.
 func cmdInject(c *call) error {
 	from, to, err := c.ends(c.arg(0))
 	if err != nil {
@@ -65,9 +66,14 @@ func cmdInject(c *call) error {
 	if dport, err = c.number("dport", dport); err != nil {
 		return err
 	}
-	if tag, err = c.number("tag", tag); err != nil {
+	if name, ok := strings.CutPrefix(c.Keys["tag"], "@"); ok {
+		if tag, err = c.w.rename.find(name); err != nil {
+			return err
+		}
+	} else if tag, err = c.number("tag", tag); err != nil {
 		return err
 	}
+	c.used["tag"] = true
 	var b wire.Builder
 	b.Open(make([]byte, 0, 1400), wire.Header{SrcPort: uint16(sport), DstPort: uint16(dport), Tag: uint32(tag)})
 	for _, spec := range c.Args[1:] {

@@ -2,6 +2,8 @@ package script
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strconv"
 
 	"github.com/go-multihome/multihome/internal/wire"
 	"github.com/go-multihome/multihome/internal/wire/debug"
@@ -59,6 +61,17 @@ func (r *renamer) tag(t uint32) uint32 {
 		return i.name
 	}
 	return t
+}
+
+// find returns the tag that is printed as name.
+func (r *renamer) find(name string) (uint64, error) {
+	want, err := strconv.ParseUint(name, 16, 32)
+	for tag, i := range r.tags {
+		if uint64(i.name) == want {
+			return uint64(tag), err
+		}
+	}
+	return 0, fmt.Errorf("no tag was seen that prints as %q", name)
 }
 
 // bases returns the initial TSN of the side that sends packets with that tag, and of the side that receives them, each

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +39,7 @@ type World struct {
 	Quiet bool            // events print nothing
 	Err   error           // the first thing that must not happen: wrong bytes, a livelock
 
+	nat    *simnet.NAT
 	trace  bool
 	arwnd  bool     // traces show the windows in SACKs
 	only   []string // trace packets that hold one of these
@@ -83,7 +83,8 @@ type Conn struct {
 	out     map[uint16]*outStream
 	in      map[uint16]*inStream
 	removed bool
-	peer    *Host // whose pattern to expect
+	infos   []assoc.PathInfo // scratch
+	peer    *Host            // whose pattern to expect
 }
 
 // job is a send command that is not all in the send buffer yet.
@@ -361,17 +362,16 @@ func (h *Host) stray(from assoc.Arrival, pkt []byte) {
 	w := h.World
 	h.batch.Reset()
 	res := h.EP.Stray(w.Now, from, pkt, h.batch)
+	if res.Entry == nil {
+		h.checkAnswer(from, pkt)
+	}
 	h.write(nil)
 	if res.Entry == nil {
 		return
 	}
 	if res.Born {
 		c := h.adopt(res.Entry)
-		for _, o := range w.Hosts {
-			if slices.ContainsFunc(o.locals, func(l locator.Locator) bool { return l.AddrPort() == from.Peer }) {
-				c.peer = o
-			}
-		}
+		c.peer = w.hostAt(from.Peer)
 	}
 	c := res.Entry.Owner.(*Conn)
 	c.A.HandleCookie(w.Now, from, pkt, res.Cookie)
@@ -381,6 +381,9 @@ func (h *Host) stray(from assoc.Arrival, pkt []byte) {
 // write puts the batch on the wire and tells c about local faults.
 func (h *Host) write(c *Conn) (fault bool) {
 	for _, p := range h.batch.Packets() {
+		if c != nil {
+			c.checkPacket(&p)
+		}
 		d := simnet.Datagram{From: h.locals[p.Socket].AddrPort(), To: p.Peer, Data: p.Buf, NoDF: p.NoDF}
 		if err := h.World.Net.Send(h.World.Now, d); err != nil && c != nil && p.Path != pktbuf.NoPath {
 			c.A.SendFailed(h.World.Now, locator.PathID(p.Path), false)
@@ -533,7 +536,7 @@ func (c *Conn) note(e *assoc.Event) {
 	case assoc.EventRestart:
 		clear(c.in)
 		clear(c.out)
-		w.say("%s: the peer restarted", c.Name)
+		w.say("%s: the peer restarted, %d bytes were not acknowledged", c.Name, e.Unsent)
 	case assoc.EventRemoteError:
 		w.say("%s: the peer reports: %v %s", c.Name, e.Cause, e.Reason)
 	case assoc.EventPeerClosed:

@@ -42,6 +42,7 @@ type Network struct {
 	down  map[netip.Addr]bool
 	links []*Link
 	route map[[2]netip.Addr]*Link
+	nats  []*NAT
 	queue arrivals
 	order uint64
 	spare [][]byte
@@ -227,6 +228,9 @@ func (n *Network) Send(now mono.Time, d Datagram) error {
 	if n.down[d.From.Addr()] {
 		return ErrInterfaceDown
 	}
+	for _, t := range n.nats {
+		t.out(&d)
+	}
 	l := n.route[[2]netip.Addr{d.From.Addr(), d.To.Addr()}]
 	if l == nil {
 		return ErrNoRoute
@@ -301,6 +305,9 @@ func (n *Network) pop(now mono.Time) (Arrival, bool) {
 			continue
 		}
 		e.link.arrived(e.serial)
+		for _, t := range n.nats {
+			t.in(&e.d)
+		}
 		n.tap(e.at, Delivered, e.link, &e.d)
 		return Arrival{At: e.at, Datagram: e.d, Link: e.link.Name}, true
 	}

@@ -296,3 +296,31 @@ func TestSteadyStateReusesBuffers(t *testing.T) {
 	drain(n, n.Now())
 	require.Len(t, n.spare, before)
 }
+
+func TestNAT(t *testing.T) {
+	n, _ := pair(1, "delay=1ms")
+	inside := netip.MustParseAddr("192.168.0.1")
+	n.AddHost("i", inside)
+	nat := n.AddNAT(addrA, inside)
+	one := func(from, to netip.AddrPort) (a Arrival, ok bool) {
+		require.NoError(t, n.Send(n.Now(), Datagram{From: from, To: to, Data: []byte("data")}))
+		next, _ := n.Next()
+		for a = range n.Deliver(next) {
+			ok = true
+		}
+		return a, ok
+	}
+	a, ok := one(port(inside), port(addrB))
+	require.True(t, ok)
+	require.Equal(t, netip.AddrPortFrom(addrA, firstMapped), a.From)
+	require.Equal(t, "a1>b1", a.Link)
+	back, _ := one(port(addrB), a.From)
+	require.Equal(t, port(inside), back.To)
+	again, _ := one(port(inside), port(addrD))
+	require.Equal(t, a.From, again.From, "one port for all peers")
+	nat.Forget()
+	late, _ := one(port(addrB), a.From)
+	require.Equal(t, a.From, late.To, "no binding: nobody there")
+	a, _ = one(port(inside), port(addrB))
+	require.Equal(t, netip.AddrPortFrom(addrA, firstMapped+1), a.From)
+}
