@@ -321,6 +321,10 @@ func (m *Monitor) SendFailed(now time.Time) Verdict {
 	return v
 }
 
+// Stuck tells that data makes no progress on the path although heartbeats are answered: alive is not the same as working
+// (a filter, an MTU black hole). It is treated like Suspect.
+func (m *Monitor) Stuck(now time.Time) Verdict { return m.doubt(now, DataStuck) }
+
 func (m *Monitor) doubt(now time.Time, r Reason) Verdict {
 	m.streak = 0
 	if m.state != Active {

@@ -52,11 +52,12 @@ const (
 	SendError                       // a packet could not be handed to the network
 	LocalFault                      // the local link or address is gone
 	LocalRepair                     // the local link or address is back
+	DataStuck                       // heartbeats are answered, data is not (Monitor.Stuck)
 )
 
 var reasonNames = [...]string{
 	"no reason", "confirmed", "heartbeat timeouts", "data timeouts", "probe verdict", "heartbeat acknowledged",
-	"data acknowledged", "send error", "local fault", "local repair",
+	"data acknowledged", "send error", "local fault", "local repair", "data stuck",
 }
 
 // String returns the reason in words.

@@ -89,7 +89,7 @@ func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
 		a.applyPathAck(now, p, &res.Paths[i], res.CumAdvanced, via)
 	}
 	if res.Acked > 0 {
-		a.errors, a.zwp = 0, 0
+		a.errors, a.zwp, a.stalled = 0, 0, 0
 	}
 	if res.Freed > 0 {
 		a.events.space = true
@@ -112,6 +112,9 @@ func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdv
 		p.CC.OnLoss(now, pa.LostSent, flight)
 	}
 	p.Acked(now, pa.OldestAcked, flight)
+	if pa.Sole {
+		p.Stuck = 0
+	}
 	switch {
 	case pa.Sole && via == p:
 		p.Cleared(now)

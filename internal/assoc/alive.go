@@ -192,7 +192,7 @@ func (a *Assoc) emitMoving(now mono.Time, m *moving, out *pktbuf.Batch) bool {
 // moved takes the peer's new UDP port into use: it answered there.
 func (a *Assoc) moved(now mono.Time, m *moving) {
 	a.ident.moving = nil
-	from := m.path.Dest
+	from := m.path.Dest()
 	a.paths.Move(m.path, m.to.Peer)
 	a.identChanged()
 	a.stats.PortChanges++

@@ -43,7 +43,6 @@ const (
 // Assoc is one association.
 type Assoc struct {
 	cfg   *Config
-	pcfg  path.Config
 	state State
 	local []locator.Locator // the endpoint's pool, by socket index; shared, read only
 
@@ -72,10 +71,11 @@ type Assoc struct {
 	sack     sackChoice
 	busy     bool   // data was sent or received since the monitors were last told
 	zwp      int    // zero window probes in a row (RFC 9260 section 6.1 A)
+	stalled  int    // T3-rtx expirations since data was last acknowledged
 	zwpDue   bool   // the first one may go: timerWindow fired
 	told     uint16 // bit per local locator the peer was told of
 	err      error
-	stats    Stats
+	stats    Counters
 }
 
 // Peer is what the peer announced in its INIT or INIT ACK.
@@ -126,7 +126,6 @@ func (a *Assoc) randFloat() float64 { return float64(a.cfg.Random()>>11) / (1 <<
 // init sets what both births share.
 func (a *Assoc) init(cfg *Config, local []locator.Locator) {
 	a.cfg, a.local = cfg, local
-	a.pcfg = path.Config{RTO: cfg.RTO, Heartbeat: &cfg.Heartbeat, Payload: cfg.Payload, InitialPackets: cfg.InitialPackets}
 }
 
 // open sets up both directions once the peer's numbers are known.

@@ -74,7 +74,7 @@ func (a *Assoc) commit(now mono.Time, p *path.Path, b wire.Builder, out *pktbuf.
 	if large {
 		p.Stats.Oversize++
 	}
-	out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket, Peer: p.Dest, Path: uint8(p.ID), NoDF: large})
+	out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket, Peer: p.Dest(), Path: uint8(p.ID), NoDF: large})
 	a.stats.PacketsSent++
 }
 

@@ -227,7 +227,8 @@ func (a *Assoc) addPath(now mono.Time, pair locator.Pair, socket int, dialled bo
 		a.stats.NoRoomForPath++
 		return a.paths.Find(socket, pair.Peer.AddrPort())
 	}
-	p := a.paths.Add(&a.pcfg, pair, socket, now, false)
+	cfg := path.Config{RTO: a.cfg.RTO, Heartbeat: &a.cfg.Heartbeat, Payload: a.cfg.Payload, InitialPackets: a.cfg.InitialPackets}
+	p := a.paths.Add(&cfg, pair, socket, now, false)
 	if p == nil || a.paths.Len() == n {
 		return p
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/go-multihome/multihome/locator"
 )
 
-// Stats counts what an association saw and did. Sizes are bytes.
-type Stats struct {
+// Counters count what an association saw and did. Sizes are bytes.
+type Counters struct {
 	PacketsSent, PacketsReceived uint64
 	InitsSent                    uint64
 	Discarded                    uint64 // packets or chunks that did not fit the state
@@ -28,15 +28,20 @@ type Stats struct {
 	Retargeted                   uint64 // chunks moved to another path by a failover
 	PathChanges                  uint64 // times data moved to another path
 	Restarts                     uint64 // the peer restarted
+	Shrunk                       uint64 // paths reduced to small packets because data was stuck
 	Stalls                       uint64 // timers found so late that this process must have slept
 	RepliesDropped               uint64
-	RX                           rx.Stats
+}
+
+// Stats are the counters of an association with those of its receiver.
+type Stats struct {
+	Counters
+	RX rx.Stats
 }
 
 // Stats returns the counters.
 func (a *Assoc) Stats() Stats {
-	s := a.stats
-	s.RX = a.rx.Stats()
+	s := Stats{Counters: a.stats, RX: a.rx.Stats()}
 	s.RepliesDropped = a.out.dropped
 	return s
 }
@@ -117,7 +122,7 @@ func (a *Assoc) Identity(id *Identity) {
 	}
 	for _, p := range a.paths.All() {
 		if !a.paths.Retired(p) {
-			peers = append(peers, p.Dest)
+			peers = append(peers, p.Dest())
 		}
 	}
 	id.Peers = peers

@@ -145,6 +145,12 @@ func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
 	}
 	p.CC.OnTimeout(now, flight)
 	a.tx.Timeout(p.ID)
+	a.stuck(now, p)
+	if a.stalled++; a.stalled > 2*a.cfg.AssocMaxRetrans {
+		// Heartbeats keep the error counters at zero (RFC 9260 section 8.1), yet no data passes on any path.
+		a.fail(now, failure(KindUnreachable, 0, "data makes no progress though heartbeats are answered; "+a.describePaths(now)))
+		return
+	}
 	v := p.Mon.DataTimeout(now.Std(), rto)
 	if !v.Counted {
 		p.RTO.Backoff()

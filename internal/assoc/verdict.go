@@ -119,6 +119,9 @@ func (a *Assoc) probeTimeout(now, due mono.Time, p *path.Path) {
 // answer comes back tells whether the path or a packet was lost.
 func (a *Assoc) suspect(now mono.Time, p *path.Path) {
 	p.Stats.ProbeTimeouts++
+	if a.stuck(now, p) {
+		return
+	}
 	p.Suspect = path.Suspicion{Since: now, Floor: p.Suspect.Floor}
 	p.Mon.Probe(now.Std())
 	alt := a.paths.Alternate(now, p, true)
@@ -134,6 +137,29 @@ func (a *Assoc) suspect(now mono.Time, p *path.Path) {
 	if a.tx.InFlight(alt.ID) == 0 {
 		alt.Mon.Probe(now.Std())
 	}
+}
+
+// The questions after which data counts as stuck on a path that answers heartbeats: first packets become small, then the
+// path is left.
+const (
+	stuckShrink = 3
+	stuckLeave  = 5
+)
+
+// stuck takes one more expiry without data getting through. Alive is not the same as working: heartbeats are small and may
+// pass where data does not. It reports whether the path was left.
+func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
+	p.Stuck++
+	switch {
+	case p.Stuck == stuckShrink && p.Shrink():
+		a.stats.Shrunk++
+		a.events.add(Event{Kind: EventPath, Path: p.Path, From: p.State(), To: p.State(), Reason: "data is stuck though heartbeats are answered: packets become small"})
+	case p.Stuck >= stuckLeave && a.paths.Alternate(now, p, true) != nil:
+		p.Stuck = stuckShrink
+		a.verdict(now, p, p.Mon.Stuck(now.Std()))
+		return true
+	}
+	return false
 }
 
 // answered notes that something came back by a path: every other path that is under suspicion and still silent past its

@@ -42,6 +42,7 @@ type Path struct {
 	CC  cc.Controller
 
 	Suspect Suspicion
+	Stuck   int // questions asked of the path since data was last acknowledged that only it carried
 	Stats   Stats
 
 	t3       mono.Time // RFC 9260 section 6.3.2
@@ -222,6 +223,21 @@ func (p *Path) SetDown(down bool) { p.down = down }
 
 // Down reports a local fault.
 func (p *Path) Down() bool { return p.down }
+
+// SmallPayload is what a path is reduced to when data is stuck on it: the UDP payload of an IPv4 packet of 576 bytes, which
+// every host must take (RFC 791).
+const SmallPayload = 576 - 28
+
+// Shrink reduces the path to SmallPayload: an MTU black hole lets small packets, heartbeats among them, pass. Chunks cut
+// before travel in packets that IP may fragment. It reports whether that changed anything.
+func (p *Path) Shrink() bool {
+	if p.Payload <= SmallPayload {
+		return false
+	}
+	p.Payload = SmallPayload
+	p.CC.SetMTU(p.maxChunk())
+	return true
+}
 
 // Cleared ends a suspicion: the path answered. The probe timeout of what is still unanswered runs from here; without a
 // suspicion nothing extends it.
