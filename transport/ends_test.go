@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"sync"
@@ -17,15 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/nettest"
 
+	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/transport"
 )
 
 const loop = "127.0.0.1:0"
 
 func TestConnIPv6(t *testing.T) {
-	if !nettest.SupportsIPv6() {
-		t.Skip("the system has no IPv6 loopback")
-	}
+	needs.Address(t, netip.IPv6Loopback())
 	c, s, l := pair(t, "[::1]:0", nil)
 	_, err := c.Write([]byte("six"))
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func TestStreamConn(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.ReadFull(s2, make([]byte, 1))
 		require.NoError(t, err)
-		return endingStream{s1}, endingStream{s2}, func() { a.Close(); b.Close(); l.Close() }, nil
+		return endingStream{s1}, endingStream{s2}, func() { closeAll(a, b); l.Close() }, nil
 	})
 }
 
@@ -360,11 +360,7 @@ func TestManyAssociations(t *testing.T) {
 	require.Len(t, ports, n)
 	require.LessOrEqual(t, runtime.NumGoroutine(), before+2)
 	require.Equal(t, n+1, l.SocketStats().Associations)
-	var wg sync.WaitGroup
-	for _, a := range all {
-		wg.Go(func() { a.Close() })
-	}
-	wg.Wait()
+	closeAll(all...)
 	require.NoError(t, l.Close())
 	require.Zero(t, l.SocketStats().Associations)
 	require.Zero(t, l.SocketStats().MemoryUsed)

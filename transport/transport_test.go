@@ -3,6 +3,7 @@ package transport_test
 import (
 	"context"
 	"net"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,9 +35,18 @@ func connect(t testing.TB, l *transport.Listener, cfg *transport.Config) (accept
 	return accepted, dialled
 }
 
+// closeAll closes associations side by side: one end may wait for the other to take what it has sent.
+func closeAll(all ...*transport.Association) {
+	var wg sync.WaitGroup
+	for _, a := range all {
+		wg.Go(func() { a.Close() })
+	}
+	wg.Wait()
+}
+
 func TestConn(t *testing.T) {
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		a, b, l := pair(t, "127.0.0.1:0", nil)
-		return a, b, func() { a.Close(); b.Close(); l.Close() }, nil
+		return a, b, func() { closeAll(a, b); l.Close() }, nil
 	})
 }
