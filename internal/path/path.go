@@ -32,10 +32,10 @@ type Config struct {
 // Path is everything an association knows about one pair of locators.
 type Path struct {
 	locator.Path
-	Socket  int            // index of the local locator's socket
-	Dest    netip.AddrPort // the peer locator as packets are addressed
-	Dialled bool           // we dialled this peer locator; the peer alone cannot make us probe it fast
-	Payload int            // bytes of UDP payload a packet may have now
+	Socket  int  // index of the local locator's socket
+	Payload int  // bytes of UDP payload a packet may have now
+	Dialled bool // we dialled this peer locator; the peer alone cannot make us probe it fast
+	down    bool // a local fault: link or address gone
 
 	Mon heartbeat.Monitor
 	RTO rto.Estimator
@@ -52,8 +52,6 @@ type Path struct {
 
 	blockedUntil mono.Time
 	blockedFor   time.Duration
-	down         bool // a local fault: link or address gone
-
 }
 
 // Suspicion is the fast detector's open question about a path: the probe timeout expired, nothing has come back yet.
@@ -83,7 +81,7 @@ type Stats struct {
 
 // Init makes p the named path. cfg.Heartbeat must outlive it.
 func (p *Path) Init(cfg *Config, name locator.Path, socket int, now mono.Time, confirmed bool) {
-	*p = Path{Path: name, Socket: socket, Dest: name.Peer.AddrPort(), Payload: cfg.Payload}
+	*p = Path{Path: name, Socket: socket, Payload: cfg.Payload}
 	if p.Payload == 0 {
 		p.Payload = BasePayload
 	}
@@ -105,6 +103,9 @@ const commonHeader = 12
 
 // maxChunk is the largest chunk, header included, that fits one packet of the path: its PMDCS.
 func (p *Path) maxChunk() int { return p.Payload - commonHeader }
+
+// Dest is the peer locator as packets are addressed.
+func (p *Path) Dest() netip.AddrPort { return p.Peer.AddrPort() }
 
 // State is the path's health.
 func (p *Path) State() heartbeat.State { return p.Mon.State() }

@@ -55,11 +55,11 @@ func (t *Table) Add(cfg *Config, pair locator.Pair, socket int, now mono.Time, c
 
 // Find returns the path a packet came by: the local socket it arrived on and the address it came from.
 func (t *Table) Find(socket int, peer netip.AddrPort) *Path {
-	if p := t.last; p != nil && p.Socket == socket && p.Dest == peer {
+	if p := t.last; p != nil && p.Socket == socket && p.Dest() == peer {
 		return p
 	}
 	for _, p := range t.paths {
-		if p.Socket == socket && p.Dest == peer {
+		if p.Socket == socket && p.Dest() == peer {
 			t.last = p
 			return p
 		}
@@ -71,7 +71,7 @@ func (t *Table) Find(socket int, peer netip.AddrPort) *Path {
 // port looks so.
 func (t *Table) FindMoved(socket int, peer netip.AddrPort) *Path {
 	for _, p := range t.paths {
-		if p.Socket == socket && p.Dest.Addr() == peer.Addr() {
+		if p.Socket == socket && p.Peer.Addr == peer.Addr() {
 			return p
 		}
 	}
@@ -80,7 +80,6 @@ func (t *Table) FindMoved(socket int, peer netip.AddrPort) *Path {
 
 // Move lets the path's packets go to another UDP port of the same peer address.
 func (t *Table) Move(p *Path, to netip.AddrPort) {
-	p.Dest = to
 	p.Peer.Port = to.Port()
 	t.last = nil
 }

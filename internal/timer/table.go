@@ -6,11 +6,11 @@ import "github.com/go-multihome/multihome/internal/mono"
 
 // Table holds up to N deadlines, named by small constants of the owner. The zero Table has none armed.
 type Table struct {
-	at [8]mono.Time
+	at [N]mono.Time
 }
 
 // N is how many deadlines a Table names.
-const N = 8
+const N = 4
 
 // Set arms deadline i, replacing an earlier setting.
 func (t *Table) Set(i int, at mono.Time) { t.at[i] = at }
