@@ -76,6 +76,8 @@ func nonzero(v any) string {
 			f, t := r.Field(i), r.Type().Field(i)
 			switch {
 			case f.IsZero() || !t.IsExported():
+			case f.Kind() == reflect.Struct && t.Anonymous:
+				walk(prefix, f)
 			case f.Kind() == reflect.Struct:
 				walk(prefix+t.Name+".", f)
 			default:
