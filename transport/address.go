@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/go-multihome/multihome/locator"
 )
@@ -172,9 +174,48 @@ func systemAddrs() ([]netip.Addr, error) {
 	return append(out, loop...), nil
 }
 
-// sourcesFor returns our addresses to dial the remote ones from when none are named. The system's own choice per remote
-// address comes first, as it knows the routes (RFC 6724); the others of the same reach follow.
+// sources remembers for a moment what sourcesFor found out: asking the system costs more than a handshake.
+var sources struct {
+	mu    sync.Mutex
+	at    time.Time
+	found map[string][]netip.Addr
+}
+
+// sourcesLife is how long an answer of the system is believed, sourcesMost how many are kept.
+const (
+	sourcesLife = time.Second
+	sourcesMost = 64
+)
+
+// sourcesFor returns our addresses to dial the remote ones from when none are named. The result must not be changed.
 func sourcesFor(remote []netip.Addr) ([]netip.Addr, error) {
+	key := fmt.Sprint(remote)
+	sources.mu.Lock()
+	defer sources.mu.Unlock()
+	if age := time.Since(sources.at); age < 0 || age > sourcesLife || len(sources.found) >= sourcesMost {
+		sources.at, sources.found = time.Now(), make(map[string][]netip.Addr)
+	}
+	if found, ok := sources.found[key]; ok {
+		return found, nil
+	}
+	found, err := findSources(remote)
+	if err == nil {
+		sources.found[key] = found
+	}
+	return found, err
+}
+
+// forgetSources has the system asked anew: an address it named was none to bind to.
+func forgetSources() {
+	sources.mu.Lock()
+	defer sources.mu.Unlock()
+	sources.found = nil
+	sources.at = time.Time{}
+}
+
+// findSources asks the system. Its own choice per remote address comes first, as it knows the routes (RFC 6724); the
+// others of the same reach follow.
+func findSources(remote []netip.Addr) ([]netip.Addr, error) {
 	var out []netip.Addr
 	loop, far := [2]bool{}, [2]bool{} // by family
 	for _, r := range remote {

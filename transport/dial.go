@@ -152,12 +152,27 @@ func (p *dialing) node(ctx context.Context) (*driver.Node, error) {
 		return driver.NewNode(socks, p.cfg.node(0, nil)), nil
 	}
 	return driver.Shared(p.key(), func(onClose func()) (*driver.Node, error) {
-		socks, err := udp.ListenSet(ctx, p.local, p.cfg.LocalUDPPort, p.cfg.socket())
+		socks, err := p.sockets(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return driver.NewNode(socks, p.cfg.node(keepIdle, onClose)), nil
 	})
+}
+
+// sockets opens those of a shared node.
+func (p *dialing) sockets(ctx context.Context) ([]udp.Socket, error) {
+	socks, err := udp.ListenSet(ctx, p.local, p.cfg.LocalUDPPort, p.cfg.socket())
+	if err == nil || p.cfg.Local != "" {
+		return socks, err
+	}
+	// One of the system's addresses is none to bind to (any more). Ours may be fewer then; named ones must all work.
+	forgetSources()
+	usable := usableAddrs(ctx, p.local, p.cfg)
+	if len(usable) == 0 || len(usable) == len(p.local) {
+		return nil, err
+	}
+	return udp.ListenSet(ctx, usable, p.cfg.LocalUDPPort, p.cfg.socket())
 }
 
 // nodeKey tells which dials share a node.
