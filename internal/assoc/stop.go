@@ -154,16 +154,24 @@ func (a *Assoc) handleShutdown(now mono.Time, in *inbound, c wire.Chunk) {
 		if a.state == ShutdownReceived || a.state == ShutdownAckSent {
 			return
 		}
+		if a.state == ShutdownSent { // it acknowledged the last of what our own shutdown waited for
+			a.bothShutDown(now)
+			return
+		}
 		a.move(ShutdownReceived)
 		a.events.add(Event{Kind: EventPeerClosed})
 		a.progressShutdown(now)
 	case ShutdownSent:
-		// Both sides shut down at once: answered with SHUTDOWN ACK (RFC 9260 section 9.2).
-		a.move(ShutdownAckSent)
-		a.events.add(Event{Kind: EventPeerClosed})
-		a.out.shutdown, a.out.shutAck = false, true
-		a.startT2(now)
+		a.bothShutDown(now)
 	}
+}
+
+// bothShutDown answers a SHUTDOWN that crossed our own with SHUTDOWN ACK (RFC 9260 section 9.2).
+func (a *Assoc) bothShutDown(now mono.Time) {
+	a.move(ShutdownAckSent)
+	a.events.add(Event{Kind: EventPeerClosed})
+	a.out.shutdown, a.out.shutAck = false, true
+	a.startT2(now)
 }
 
 // handleShutdownAck ends the association on the side that sent SHUTDOWN.
