@@ -14,7 +14,11 @@ import (
 // of SCTP stream 0; OpenStream and AcceptStream give more. All methods may be called by several goroutines at a time.
 type Association struct {
 	conn *driver.Conn
-	cfg  *Config
+
+	// Of the configuration, which would be hundreds of bytes per dialled association.
+	linger  time.Duration
+	message int
+	ppid    uint32
 
 	mu     sync.Mutex
 	zero   *Stream    // stream 0, made when it is first used
@@ -24,7 +28,7 @@ type Association struct {
 var _ net.Conn = (*Association)(nil)
 
 func newAssociation(c *driver.Conn, cfg *Config) *Association {
-	return &Association{conn: c, cfg: cfg}
+	return &Association{conn: c, linger: cfg.Linger, message: cfg.MessageSize, ppid: cfg.PPID}
 }
 
 // stream0 returns the stream that the association is as a net.Conn.
@@ -52,7 +56,7 @@ func (a *Association) CloseWrite() error { return a.stream0().CloseWrite() }
 // that is lost meanwhile gives an error, too, so a program that writes, closes and exits loses nothing silently.
 // A second Close returns net.ErrClosed.
 func (a *Association) Close() error {
-	err := a.conn.Close(a.cfg.Linger)
+	err := a.conn.Close(a.linger)
 	return a.opError("close", err)
 }
 

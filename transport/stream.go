@@ -35,7 +35,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 // while the association's send buffer is full, and returns how many bytes were queued: those are sent even when an error
 // comes with them. Concurrent Writes do not mix.
 func (s *Stream) Write(p []byte) (int, error) {
-	n, err := s.s.Write(p, s.a.cfg.MessageSize, s.a.cfg.PPID)
+	n, err := s.s.Write(p, s.a.message, s.a.ppid)
 	return n, s.a.opError("write", err)
 }
 
