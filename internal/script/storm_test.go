@@ -30,7 +30,7 @@ func storms(t *testing.T) (first, count uint64) {
 	}
 	count = 150
 	if raceEnabled {
-		count = 40
+		count = 100
 	}
 	if testing.Short() {
 		count = 25
