@@ -55,27 +55,28 @@ type Assoc struct {
 	peerWindow       uint32 // as announced last
 	peer             Peer
 
-	paths    path.Table
-	rx       rx.Receiver
-	tx       tx.Sender
-	setup    *setup // only while the association is being dialled
-	timers   timer.Table
-	out      outbox
-	events   events
-	ident    identity
-	errors   int       // consecutive unanswered transmissions, RFC 9260 section 8.1
-	erred    mono.Time // when errors was last counted up
-	probing  int8      // path whose chunks are probed on an alternate, -1: none
-	lastSack mono.Time // last SACK from the peer
-	sackFrom locator.PathID
-	sack     sackChoice
-	busy     bool   // data was sent or received since the monitors were last told
-	zwp      int    // zero window probes in a row (RFC 9260 section 6.1 A)
-	stalled  int    // T3-rtx expirations since data was last acknowledged
-	zwpDue   bool   // the first one may go: timerWindow fired
-	told     uint16 // bit per local locator the peer was told of
-	err      error
-	stats    Counters
+	paths     path.Table
+	rx        rx.Receiver
+	tx        tx.Sender
+	setup     *setup // only while the association is being dialled
+	timers    timer.Table
+	out       outbox
+	events    events
+	ident     identity
+	errors    int       // consecutive unanswered transmissions, RFC 9260 section 8.1
+	erred     mono.Time // when errors was last counted up
+	probing   int8      // path whose chunks are probed on an alternate, -1: none
+	lastSack  mono.Time // last SACK from the peer
+	sackFrom  locator.PathID
+	sack      sackChoice
+	busy      bool   // data was sent or received since the monitors were last told
+	zwp       int    // zero window probes in a row (RFC 9260 section 6.1 A)
+	redundant int    // paths that carry each redundant message; zero until one was sent
+	stalled   int    // T3-rtx expirations since data was last acknowledged
+	zwpDue    bool   // the first one may go: timerWindow fired
+	told      uint16 // bit per local locator the peer was told of
+	err       error
+	stats     Counters
 }
 
 // Peer is what the peer announced in its INIT or INIT ACK.

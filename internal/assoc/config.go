@@ -34,6 +34,8 @@ type Config struct {
 
 	ConfirmBurst int // heartbeats per RTO to unconfirmed locators we dialled, default 4 (HB.Max.Burst)
 
+	RedundantPaths int // paths a redundant message travels on, default 2
+
 	MaxPaths     int // pairs kept, default and most 16
 	MaxPeerAddrs int // addresses of the peer listened to, default 16
 
@@ -73,6 +75,7 @@ func (c *Config) Fill() {
 	def(&c.PlainAfter, 250*time.Millisecond)
 	def(&c.InitPadding, 300)
 	def(&c.ConfirmBurst, 4)
+	def(&c.RedundantPaths, 2)
 	def(&c.MaxPaths, 16)
 	c.MaxPaths = min(c.MaxPaths, 16)
 	def(&c.MaxPeerAddrs, 16)

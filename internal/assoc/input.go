@@ -196,7 +196,7 @@ func (a *Assoc) packetDone(now mono.Time, in *inbound) {
 	if in.path != nil {
 		a.sackFrom = in.path.ID
 	}
-	a.sack.note(in.dup)
+	a.sack.note(in.dup, a.sackFrom)
 	if a.state == ShutdownSent {
 		// RFC 9260 section 9.2: answered at once with a SHUTDOWN, and T2 starts again.
 		a.out.shutdown = true

@@ -1,6 +1,7 @@
 package assoc
 
 import (
+	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/pktbuf"
@@ -48,7 +49,7 @@ func (a *Assoc) emit(now mono.Time, out *pktbuf.Batch) bool {
 	if a.state < Established {
 		return false
 	}
-	return a.emitHeartbeats(now, out) || a.emitProbes(now, out) || a.emitStop(now, out) || a.emitData(now, out)
+	return a.emitHeartbeats(now, out) || a.emitProbes(now, out) || a.emitCopies(now, out) || a.emitStop(now, out) || a.emitData(now, out)
 }
 
 // openPacket begins a packet for a path in the batch's slab.
@@ -115,25 +116,55 @@ func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
 	return true
 }
 
+// emitCopies writes copies of redundant messages on the paths beside the one for data.
+func (a *Assoc) emitCopies(now mono.Time, out *pktbuf.Batch) bool {
+	if a.redundant == 0 || !a.state.in(maySend) {
+		return false
+	}
+	var buf [locator.MaxPaths]*path.Path
+	for _, p := range a.paths.Best(now, a.redundant, buf[:0]) {
+		if !a.tx.HasCopy(p.ID) {
+			continue
+		}
+		budget := p.Budget(now, a.tx.InFlight(p.ID))
+		if budget <= 0 {
+			continue
+		}
+		b, ok := a.openPacket(p, out)
+		if !ok {
+			return false
+		}
+		g := tx.Grant{Now: now, Path: p.ID, Budget: budget}
+		if n := a.tx.AppendCopy(&b, &g); n > 0 {
+			p.CopySent(now, n)
+			a.busy = true
+			a.commit(now, p, b, out)
+			return true
+		}
+	}
+	return false
+}
+
 // sackChoice decides between the path a SACK acknowledges and an alternate. Duplicates say that our SACKs may be getting
 // lost (RFC 9260 section 6.4): then SACKs alternate between the two. Several packets with duplicates that came in one batch
 // are answered once on each, which is still no more than one SACK per packet (section 6.2).
 type sackChoice struct {
-	dups int  // packets with duplicates since the last SACK
-	alt  bool // the next SACK goes to an alternate
+	dups int            // packets with duplicates since the last SACK
+	alt  bool           // the next SACK goes to an alternate
+	last locator.PathID // where the last one went
 }
 
-// note takes a packet with DATA.
-func (s *sackChoice) note(dup bool) {
+// note takes a packet with DATA. Duplicates that come by another path than the last SACK took are answered there first.
+func (s *sackChoice) note(dup bool, by locator.PathID) {
 	if dup {
 		s.dups++
-	} else if s.dups == 0 {
-		s.alt = false
+		s.alt = s.alt && by == s.last
 	}
 }
 
-// sent takes a SACK that left, and reports whether another one should follow at once on the other path.
-func (s *sackChoice) sent() (again bool) {
+// sent takes a SACK that left on a path, and reports whether another one should follow at once on the other path.
+func (s *sackChoice) sent(on locator.PathID) (again bool) {
+	s.last = on
 	if s.dups == 0 {
 		return false
 	}
@@ -149,8 +180,8 @@ func (s *sackChoice) sent() (again bool) {
 // sackPath says where a SACK goes.
 func (a *Assoc) sackPath(now mono.Time, data *path.Path) *path.Path {
 	p := a.paths.Get(a.sackFrom)
-	if p == nil || !p.Confirmed() || a.paths.Retired(p) || p.Blocked(now) || p.Down() {
-		p = data
+	if p == nil || p.State() != heartbeat.Active || a.paths.Retired(p) || p.Blocked(now) || p.Down() {
+		p = data // what we send there has not been answered of late
 	}
 	if a.sack.dups > 0 && a.sack.alt && p != nil {
 		if alt := a.paths.Alternate(now, p, true); alt != nil {
@@ -161,11 +192,11 @@ func (a *Assoc) sackPath(now mono.Time, data *path.Path) *path.Path {
 }
 
 // appendSack adds the SACK and settles where the next one goes.
-func (a *Assoc) appendSack(b *wire.Builder) bool {
+func (a *Assoc) appendSack(p *path.Path, b *wire.Builder) bool {
 	if !a.rx.AppendSack(b) {
 		return false
 	}
-	if a.sack.sent() {
+	if a.sack.sent(p.ID) {
 		a.rx.SackNeeded()
 	}
 	return true
@@ -186,6 +217,23 @@ func (a *Assoc) emitData(now mono.Time, out *pktbuf.Batch) bool {
 	if p == nil {
 		return false
 	}
+	return a.emitOn(now, p, want && sp == p, must && sp == p, false, out) || a.emitWished(now, p, out)
+}
+
+// emitWished writes new data whose policy wants another path than p.
+func (a *Assoc) emitWished(now mono.Time, p *path.Path, out *pktbuf.Batch) bool {
+	if !a.state.in(maySend) || !a.tx.HasNew() || a.tx.Resends() {
+		return false
+	}
+	if q := a.paths.For(now, path.Policy(a.tx.NextWish())); q != nil && q != p {
+		return a.emitOn(now, q, false, false, true, out)
+	}
+	return false
+}
+
+// emitOn writes one packet on a path. wished says that the path was chosen by the policy of the next message, rather than
+// being the one for data.
+func (a *Assoc) emitOn(now mono.Time, p *path.Path, want, must, wished bool, out *pktbuf.Batch) bool {
 	budget := 0
 	if a.state.in(maySend) && (a.tx.Resends() || a.tx.HasNew()) {
 		if a.tx.InFlight(p.ID) == 0 {
@@ -204,11 +252,11 @@ func (a *Assoc) emitData(now mono.Time, out *pktbuf.Batch) bool {
 	if !ok {
 		return false
 	}
-	if sp == p && (must || want && budget > 0) {
-		a.appendSack(&b)
+	if must || want && budget > 0 {
+		a.appendSack(p, &b)
 	}
 	a.appendShutdown(now, p, &b)
-	n, resent := a.appendData(now, p, &b, budget)
+	n, resent := a.appendData(now, p, &b, budget, wished)
 	if b.Empty() {
 		return false
 	}
@@ -225,11 +273,12 @@ func (a *Assoc) emitData(now mono.Time, out *pktbuf.Batch) bool {
 
 // appendData fills the packet with resends, then with new chunks. A packet that is larger than the path, for the sake of
 // a chunk cut when the path was larger, takes nothing beside that chunk.
-func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget int) (n int, resent bool) {
+func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget int, wished bool) (n int, resent bool) {
 	if budget <= 0 {
 		return 0, false
 	}
 	g := tx.Grant{Now: now, Path: p.ID, MaxChunk: a.paths.MaxChunk()}
+	g.Wish = a.tx.NextWish()
 	for budget > n && a.tx.Resends() && b.Len() < p.Payload {
 		g.Budget = budget - n
 		k := a.tx.AppendResend(b, &g)
@@ -238,6 +287,9 @@ func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget 
 		}
 		n += k
 		resent = true
+	}
+	if !wished && a.paths.For(now, path.Policy(g.Wish)) != p {
+		return n, resent // its policy wants another path: emitWished
 	}
 	for budget > n && !a.tx.Resends() && b.Len() < p.Payload {
 		g.Budget = budget - n
@@ -253,7 +305,7 @@ func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget 
 // emitSack writes a packet with nothing but a SACK.
 func (a *Assoc) emitSack(now mono.Time, p *path.Path, out *pktbuf.Batch) bool {
 	b, ok := a.openPacket(p, out)
-	if !ok || !a.appendSack(&b) {
+	if !ok || !a.appendSack(p, &b) {
 		return false
 	}
 	a.commit(now, p, b, out)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/tx"
 	"github.com/go-multihome/multihome/locator"
 )
@@ -17,6 +18,18 @@ var (
 	ErrNoPath  = errors.New("no such path")
 )
 
+// Policies of messages.
+const (
+	Failover  = path.Failover  // the primary path while it is well, else the best alternate
+	Redundant = path.Redundant // copies on Config.RedundantPaths paths at once
+	Fastest   = path.Fastest   // the shortest round trip
+)
+
+// SetPolicy sets a message's policy, before Send.
+func SetPolicy(m *tx.Message, p path.Policy) {
+	m.Wish, m.Redundant = uint8(p), p == path.Redundant
+}
+
 // Send takes a message. It is accepted whole, whatever SendHeld says: the layer above keeps the limit. On an error the
 // message stays the caller's.
 func (a *Assoc) Send(now mono.Time, m *tx.Message) error {
@@ -27,6 +40,9 @@ func (a *Assoc) Send(now mono.Time, m *tx.Message) error {
 		return ErrNotOpen
 	case a.state != Established:
 		return ErrClosing
+	}
+	if m.Redundant {
+		a.redundant = a.cfg.RedundantPaths
 	}
 	return a.tx.Push(m)
 }

@@ -43,6 +43,7 @@ type pair struct {
 	wire  []flight
 	delay time.Duration
 	drop  func(from, to netip.AddrPort, pkt []byte) bool
+	lag   func(from, to netip.AddrPort) time.Duration
 	sent  int
 }
 
@@ -107,7 +108,14 @@ func (p *pair) send(s *side, out *pktbuf.Batch) {
 		to := p.peer(s)
 		for i, l := range to.ep.cfg.Local {
 			if l.AddrPort() == pk.Peer {
-				p.wire = append(p.wire, flight{p.now.Add(p.delay), to, assoc.Arrival{Local: i, Peer: from}, bytes.Clone(pk.Buf)})
+				at := p.now.Add(p.delay)
+				if p.lag != nil {
+					at = at.Add(p.lag(from, pk.Peer))
+				}
+				p.wire = append(p.wire, flight{at, to, assoc.Arrival{Local: i, Peer: from}, bytes.Clone(pk.Buf)})
+				for k := len(p.wire) - 1; k > 0 && p.wire[k].at < p.wire[k-1].at; k-- {
+					p.wire[k], p.wire[k-1] = p.wire[k-1], p.wire[k]
+				}
 			}
 		}
 	}

@@ -1,6 +1,8 @@
 package path
 
 import (
+	"time"
+
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/mono"
 )
@@ -72,6 +74,75 @@ func (t *Table) better(a, b *Path, rank int) bool {
 		return x < y
 	}
 	return a.ID < b.ID
+}
+
+// Policy says what the path for data is chosen by.
+type Policy uint8
+
+// The policies. A further one that uses several paths at once for different chunks would stand here: it chooses among Best
+// by room instead of taking the first.
+const (
+	Failover  Policy = iota // the primary while it is well, else the best alternate
+	Redundant               // the same, and copies on the next best paths, see Best
+	Fastest                 // the shortest round trip among the Active paths
+	Policies                // how many there are
+)
+
+// Best appends to buf the k best paths to carry copies of the same data: the one Data chooses, then Active alternates,
+// those that share least with it first.
+func (t *Table) Best(now mono.Time, k int, buf []*Path) []*Path {
+	p := t.Data(now)
+	if p == nil {
+		return buf
+	}
+	buf = append(buf, p)
+	for _, q := range t.paths {
+		if len(buf) >= k {
+			break
+		}
+		if q != p && apart(q, p) == 2 && t.rank(q, now) <= rankBlocked {
+			buf = append(buf, q)
+		}
+	}
+	for _, q := range t.paths {
+		if len(buf) >= k {
+			break
+		}
+		if q != p && apart(q, p) < 2 && t.rank(q, now) <= rankBlocked {
+			buf = append(buf, q)
+		}
+	}
+	return buf
+}
+
+// For returns the path a policy wants new data on.
+func (t *Table) For(now mono.Time, policy Policy) *Path {
+	if policy == Fastest {
+		return t.quickest(now)
+	}
+	return t.Data(now)
+}
+
+// quickest returns the Active path with the shortest round trip. The one chosen before is kept unless another is shorter
+// by a quarter and a millisecond, so that two alike do not take turns.
+func (t *Table) quickest(now mono.Time) *Path {
+	best := t.fast
+	if best != nil && t.rank(best, now) != rankGood {
+		best = nil
+	}
+	for _, p := range t.paths {
+		if t.rank(p, now) != rankGood || p.RTO.SRTT() == 0 {
+			continue
+		}
+		if best == nil || p.RTO.SRTT() < best.RTO.SRTT()*3/4-time.Millisecond {
+			best = p
+		}
+	}
+	t.fast = best
+	if best == nil {
+		return t.Data(now)
+	}
+	return best
 }
 
 // Data returns the path that new data and resends take now, nil when no path is confirmed. The choice is kept until

@@ -68,6 +68,7 @@ type Stats struct {
 	PacketsSent, PacketsReceived uint64
 	BytesSent, BytesReceived     uint64
 	DataSent, DataResent         uint64 // payload bytes of DATA, first and repeated transmissions
+	DataCopied                   uint64 // payload bytes of copies (policy Redundant)
 	Timeouts                     uint64 // T3-rtx expirations
 	ProbeTimeouts                uint64 // expirations of the fast detector
 	Lost                         uint64 // payload bytes found lost by order of acknowledgement
@@ -141,6 +142,15 @@ func (p *Path) DataSent(now mono.Time, n int, resent bool) {
 	}
 	p.burst--
 	p.Mon.DataSent(now.Std())
+}
+
+// CopySent notes n payload bytes of copies of what another path carries too. They measure nothing, so heartbeats go on.
+func (p *Path) CopySent(now mono.Time, n int) {
+	if p.t3 == 0 {
+		p.t3 = now.Add(p.RTO.RTO())
+	}
+	p.Stats.DataCopied += uint64(n)
+	p.burst--
 }
 
 // Idle lets the congestion window decay when nothing was sent here for a while (RFC 9260 section 7.2.1). It is asked once

@@ -14,6 +14,7 @@ type Table struct {
 	paths   []*Path
 	last    *Path // the path found last: most packets come by the same one
 	current *Path // the path for data
+	fast    *Path // the path the policy Fastest chose last
 	primary locator.PathID
 	wished  bool   // the user set the primary since the last choice
 	retired uint16 // bit per path

@@ -165,6 +165,10 @@ func (s *Sender) ack(c *chunk, idx uint64, now mono.Time, rtt *[locator.MaxPaths
 			pa.OldestAcked = true
 		}
 		t.flight -= size
+		if c.flags&(flagCopies|flagCredited) == flagCopies && p != int(c.last) {
+			pa.Bytes += size // each path carried its copy
+			pa.AckSent = max(pa.AckSent, c.sent)
+		}
 	}
 	c.live = 0
 	c.move(fateAcked)
@@ -222,8 +226,8 @@ func (s *Sender) readDups(k *wire.Sack, res *AckResult) {
 			continue // its slot holds another chunk by now
 		}
 		c := s.at(idx)
-		if c.flags&flagResent == 0 || c.flags&flagReported != 0 {
-			continue
+		if c.flags&(flagResent|flagReported|flagCopies) != flagResent {
+			continue // sent once, counted already, or meant to arrive more than once
 		}
 		c.flags |= flagReported
 		res.Spurious++

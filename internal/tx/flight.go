@@ -48,6 +48,7 @@ const (
 	flagCredited              // counted as acknowledged once; a reneged chunk is not counted again
 	flagDoubt                 // its latest record stands for a reneging SACK, not for a transmission
 	flagReported              // a duplicate of it was counted
+	flagCopies                // of a redundant message: travels on several paths at once
 )
 
 const noPath = 0xff

@@ -39,6 +39,9 @@ func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
 	for s.queued > 0 && limit > 0 && sent < g.Budget {
 		st := s.pick()
 		m := st.head
+		if m.Wish != g.Wish {
+			break
+		}
 		n := min(m.left, limit)
 		probe := n > s.PeerWindow()
 		if probe && s.base != s.next || s.count() >= maxWindow {
@@ -71,6 +74,10 @@ func (s *Sender) cut(b *wire.Builder, g *Grant, st *stream, n int) bool {
 	}
 	if !m.started() {
 		c.flags |= flagBegin
+	}
+	if m.Redundant {
+		c.flags |= flagCopies | flagResent // of several copies nobody knows which was answered (Karn)
+		s.copyEnd = s.next + 1
 	}
 	end := n == m.left
 	if end {

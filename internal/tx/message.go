@@ -15,6 +15,8 @@ type Message struct {
 	PPID      uint32       // payload protocol identifier, passed through (RFC 9260 section 3.3.1)
 	Unordered bool         // delivered without regard to the stream's order (RFC 9260 section 6.6)
 	Immediate bool         // the last fragment carries the I bit: the peer should acknowledge at once (RFC 9260 section 6.1)
+	Redundant bool         // its chunks go out on several paths at once, see AppendCopy
+	Wish      uint8        // what path it wants, for the owner to understand: a Grant takes messages of one wish only
 	Data      pktbuf.Chain // the payload; at least one byte
 
 	next *Message // behind it in its stream's queue

@@ -30,6 +30,7 @@ type Grant struct {
 	Budget    int            // payload bytes the path may take; a chunk goes while it is above zero (RFC 9260 section 6.1 B)
 	MaxChunk  int            // largest new chunk, its header included: the AMDCS
 	Immediate bool           // set the I bit (RFC 9260 section 6.1)
+	Wish      uint8          // AppendNew: take messages with this Wish only
 }
 
 // Sender is the sending half of one association. Init makes it ready; it holds next to nothing until it is used.
@@ -54,6 +55,8 @@ type Sender struct {
 	lostBytes int // lost
 	unfreed   int // cut, and not covered by the cumulative TSN
 	arwnd     int // the peer's latest a_rwnd
+
+	copyEnd uint64 // behind the highest TSN of a redundant message
 
 	tracks [locator.MaxPaths]*track
 

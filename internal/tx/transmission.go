@@ -19,6 +19,7 @@ type track struct {
 	recs       []record // ring, its length a power of two
 	head, tail uint32   // running positions
 	flight     int      // payload bytes in flight
+	copied     uint64   // copies of redundant chunks were made, or were not needed, below this TSN
 	rack       rack
 }
 
