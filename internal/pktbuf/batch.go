@@ -2,21 +2,20 @@ package pktbuf
 
 import "net/netip"
 
-// Packet is one outgoing datagram inside a Batch, or several of equal size side by side when Segment is set.
+// Packet is one outgoing datagram inside a Batch.
 type Packet struct {
-	Buf     []byte         // the datagram's payload: one whole SCTP packet
-	Socket  int            // index of the local locator, and so of the socket, it must leave from
-	Peer    netip.AddrPort // where it goes
-	Path    uint8          // the association's path, for the driver's blocked marks; NoPath for strays
-	NoDF    bool           // may be fragmented by IP: the chunk is larger than the path it must take
-	Segment int            // size of each datagram in Buf when it holds several (GSO); 0: Buf is one datagram
+	Buf    []byte         // the datagram's payload: one whole SCTP packet
+	Socket int            // index of the local locator, and so of the socket, it must leave from
+	Peer   netip.AddrPort // where it goes
+	Path   uint8          // the association's path, for the driver's blocked marks; NoPath for strays
+	NoDF   bool           // may be fragmented by IP: the chunk is larger than the path it must take
 }
 
 // NoPath marks a packet that belongs to no association's path.
 const NoPath = 0xff
 
-// Batch collects outgoing packets side by side in one slab. Packets of one path come out adjacent, so a sender with
-// segmentation offload can hand several to the kernel at once without copying. A Batch is used by one goroutine.
+// Batch collects outgoing packets side by side in one slab without holes. Packets of one path come out adjacent, so a
+// socket with segmentation offload can hand several of equal size to the kernel at once without copying. A Batch is used by one goroutine.
 type Batch struct {
 	slab []byte
 	used int

@@ -73,20 +73,19 @@ func TestEarlierArrivalRearms(t *testing.T) {
 	})
 }
 
-func TestSegmentsAndCoalescing(t *testing.T) {
+func TestCoalescing(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, lab *Lab) {
 		a, b := listen(t, lab, port(addrA)), listen(t, lab, port(addrB))
 		b.Coalesce(true)
-		p := packet(b.Local(), "aaabbbccd")
-		p.Segment = 3
-		_, err := a.WriteBatch([]pktbuf.Packet{p, packet(b.Local(), "eeee")})
+		_, err := a.WriteBatch([]pktbuf.Packet{packet(b.Local(), "aaa"), packet(b.Local(), "bbb"), packet(b.Local(), "cc"),
+			packet(b.Local(), "dddd")})
 		require.NoError(t, err)
 		var batch udp.Batch
 		require.NoError(t, b.ReadBatch(&batch))
 		require.Len(t, batch.Slots, 2)
-		require.Equal(t, "aaabbbccd", string(batch.Slots[0].Buf))
+		require.Equal(t, "aaabbbcc", string(batch.Slots[0].Buf))
 		require.Equal(t, 3, batch.Slots[0].Segment)
-		require.Equal(t, "eeee", string(batch.Slots[1].Buf))
+		require.Equal(t, "dddd", string(batch.Slots[1].Buf))
 		require.Zero(t, batch.Slots[1].Segment)
 		lab.Do(func(n *Network) { require.Equal(t, 4, n.Link("a1>b1").Count.Delivered) })
 	})

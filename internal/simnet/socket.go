@@ -118,19 +118,7 @@ func (s *Socket) write(p *pktbuf.Packet) error {
 	if s.isClosed() {
 		return net.ErrClosed
 	}
-	seg := p.Segment
-	if seg <= 0 {
-		seg = max(len(p.Buf), 1)
-	}
-	for rest := p.Buf; ; {
-		n := min(seg, len(rest))
-		if err := s.lab.send(Datagram{From: s.in.local, To: p.Peer, Data: rest[:n], NoDF: p.NoDF}); err != nil {
-			return err
-		}
-		if rest = rest[n:]; len(rest) == 0 {
-			return nil
-		}
-	}
+	return s.lab.send(Datagram{From: s.in.local, To: p.Peer, Data: p.Buf, NoDF: p.NoDF})
 }
 
 func (s *Socket) isClosed() bool {

@@ -10,6 +10,24 @@ type Slot struct {
 	Segment int            // size of each datagram in Buf when the kernel coalesced several (GRO); 0: Buf is one datagram
 }
 
+// Datagrams returns how many datagrams the slot holds.
+func (s *Slot) Datagrams() int {
+	if s.Segment <= 0 || len(s.Buf) <= s.Segment {
+		return 1
+	}
+	return (len(s.Buf) + s.Segment - 1) / s.Segment
+}
+
+// Datagram returns datagram i of the slot, counted from 0.
+func (s *Slot) Datagram(i int) []byte {
+	if s.Segment <= 0 {
+		return s.Buf
+	}
+	lo := i * s.Segment
+	hi := min(lo+s.Segment, len(s.Buf))
+	return s.Buf[lo:hi:hi]
+}
+
 // MaxDatagram is the largest datagram a slot takes: UDP knows none larger.
 const MaxDatagram = 65535
 
@@ -21,6 +39,7 @@ const (
 	smallSlot   = 2048
 	batchMemory = 1 << 20 // grown slots become fewer rather than let a batch exceed this
 	fewSlots    = 16      // but never fewer than these, if there were as many
+	joinedSlots = 8       // slots of a batch whose kernel coalesces datagrams: each takes 64 KiB
 )
 
 // DefaultSlots is the number of slots of a zero Batch.
@@ -42,8 +61,8 @@ type Batch struct {
 	scratch any // of the socket implementation that read last
 }
 
-// NewBatch returns a batch of at most the given number of slots, at least 1. With gro every slot takes 64 KiB, for a
-// socket whose kernel coalesces datagrams; a few slots are plenty then.
+// NewBatch returns a batch of at most the given number of slots, at least 1. With gro every slot takes 64 KiB at once. A
+// socket whose kernel coalesces datagrams sees to that by itself, and then a few slots are plenty.
 func NewBatch(slots int, gro bool) *Batch {
 	b := new(Batch)
 	b.init(max(slots, 1), gro)
@@ -87,6 +106,18 @@ func (b *Batch) Reset() {
 	}
 	b.usable = min(b.usable, max(fewSlots, batchMemory/b.size))
 	b.lay() // the slots handed out before keep the old memory alive as long as somebody looks at them
+}
+
+// enlarge makes every slot take whatever may arrive when the kernel coalesces datagrams: a joined datagram that found a
+// small slot would be many packets lost. There are few such slots then. The kernel fills them in order, so memory of those
+// that are hardly ever reached is not touched.
+func (b *Batch) enlarge() {
+	if b.size > MaxDatagram {
+		return
+	}
+	b.size = MaxDatagram + 1
+	b.usable = min(b.usable, joinedSlots)
+	b.lay()
 }
 
 // buffer returns the memory of slot i.

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// control is room for the control messages of one datagram: ECN, the overflow counter, later the GRO size; with some
-// left for what a program's own socket options may add. In words, so that it is aligned as the kernel's headers are.
+// control is room for the control messages of one datagram: ECN, the overflow counter, the size of coalesced ones; with
+// some left for what a program's own socket options may add. In words, so that it is aligned as the kernel's headers are.
 type control [16]uint64
 
 // askControl asks for the control messages we read. Both families are asked for on an IPv6 socket, as one that somebody
@@ -23,8 +23,9 @@ func askControl(fd int, inet6 bool) (ecn bool) {
 
 const ecnMask = 3
 
-// readControl returns the ECN bits of datagram i and follows the kernel's count of overflows.
-func (r *receiver) readControl(i int) (ecn uint8) {
+// readControl returns the ECN bits of datagram i and, when it is several, the size of each; 0 otherwise. It follows the
+// kernel's count of overflows.
+func (r *receiver) readControl(i int) (ecn uint8, segment int) {
 	mem := unsafe.Slice((*byte)(unsafe.Pointer(&r.ctls[i])), len(r.ctls[i])*8)
 	left := min(int(r.hdrs[i].hdr.Controllen), len(mem))
 	const head = unix.SizeofCmsghdr
@@ -42,10 +43,12 @@ func (r *receiver) readControl(i int) (ecn uint8) {
 			ecn = uint8(*(*int32)(unsafe.Pointer(&data[0]))) & ecnMask
 		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
 			r.overflowed(*(*uint32)(unsafe.Pointer(&data[0])))
+		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
+			segment = int(*(*int32)(unsafe.Pointer(&data[0])))
 		}
 		off += unix.CmsgSpace(size - unix.CmsgLen(0))
 	}
-	return ecn
+	return ecn, segment
 }
 
 // overflowed takes the kernel's running total, which is a datagram's own view when it was queued and wraps at 32 bits.

@@ -105,11 +105,12 @@ func readN(t *testing.T, s Socket, b *Batch, first, n, size int, from netip.Addr
 		require.NoError(t, read(t, s, b))
 		require.NotEmpty(t, b.Slots)
 		for _, slot := range b.Slots {
-			require.Len(t, slot.Buf, max(size, 4))
-			require.Equal(t, uint32(i), binary.BigEndian.Uint32(slot.Buf))
 			require.Equal(t, from, slot.Peer)
-			require.Zero(t, slot.Segment)
-			i++
+			for k := range slot.Datagrams() {
+				require.Len(t, slot.Datagram(k), max(size, 4))
+				require.Equal(t, uint32(i), binary.BigEndian.Uint32(slot.Datagram(k)))
+				i++
+			}
 		}
 	}
 }
@@ -121,8 +122,18 @@ func requireNumbers(t *testing.T, s Socket, pkts []pktbuf.Packet) {
 	for i := 0; i < len(pkts); {
 		require.NoError(t, read(t, s, b))
 		for _, slot := range b.Slots {
-			require.Equal(t, binary.BigEndian.Uint32(pkts[i].Buf), binary.BigEndian.Uint32(slot.Buf))
-			i++
+			for k := range slot.Datagrams() {
+				require.Equal(t, pkts[i].Buf, slot.Datagram(k))
+				i++
+			}
 		}
 	}
+}
+
+// arrived returns how many datagrams a batch holds.
+func arrived(b *Batch) (n int) {
+	for i := range b.Slots {
+		n += b.Slots[i].Datagrams()
+	}
+	return n
 }

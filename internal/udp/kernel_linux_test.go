@@ -75,7 +75,7 @@ func TestECN(t *testing.T) {
 			}))
 			_, err := a.WriteBatch(packets(2, 50, b.Local()))
 			require.NoError(t, err)
-			for got := 0; got < 2; got += len(batch.Slots) {
+			for got := 0; got < 2; got += arrived(batch) {
 				require.NoError(t, read(t, b, batch))
 				for _, s := range batch.Slots {
 					require.EqualValues(t, ecn, s.ECN)
@@ -87,7 +87,8 @@ func TestECN(t *testing.T) {
 
 // What the kernel drops because nobody reads is counted, and learnt with the next datagram that got in after it.
 func TestOverflows(t *testing.T) {
-	a := kinds[0].open(t, loop4)
+	a, err := Listen(context.Background(), netip.AddrPortFrom(loop4, 0), Options{NoOffload: true}) // a run may get in whole
+	require.NoError(t, err)
 	defer a.Close()
 	b, err := Listen(context.Background(), netip.AddrPortFrom(loop4, 0), Options{RecvBuffer: 4096})
 	require.NoError(t, err)
@@ -97,13 +98,13 @@ func TestOverflows(t *testing.T) {
 	require.NoError(t, err)
 	batch := NewBatch(64, false)
 	require.NoError(t, read(t, b, batch))
-	got := len(batch.Slots)
+	got := arrived(batch)
 	require.Less(t, got, sent)
 	_, err = a.WriteBatch(packets(1, 1000, b.Local()))
 	require.NoError(t, err)
 	for st, _ := StatsOf(b); st.Overflows == 0; st, _ = StatsOf(b) {
 		require.NoError(t, read(t, b, batch))
-		got += len(batch.Slots)
+		got += arrived(batch)
 	}
 	st, _ := StatsOf(b)
 	require.EqualValues(t, sent+1-got, st.Overflows)
@@ -132,7 +133,7 @@ func TestPassingReadError(t *testing.T) {
 	n, err := s.WriteBatch(packets(3, 10, s.Local()))
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
-	for got := 0; got < 3; got += len(batch.Slots) {
+	for got := 0; got < 3; got += arrived(batch) {
 		require.NoError(t, read(t, s, batch))
 	}
 }
@@ -186,7 +187,8 @@ func FuzzControl(f *testing.F) {
 			r.ctls[0][i/8] |= uint64(b[i]) << (i % 8 * 8)
 		}
 		r.hdrs[0].hdr.SetControllen(n & 0xff)
-		require.LessOrEqual(t, r.readControl(0), uint8(3))
+		ecn, _ := r.readControl(0)
+		require.LessOrEqual(t, ecn, uint8(3))
 	})
 }
 
@@ -207,7 +209,7 @@ func BenchmarkLoopback(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					for got := 0; got < n; got += len(batch.Slots) {
+					for got := 0; got < n; got += arrived(batch) {
 						if err := to.ReadBatch(batch); err != nil {
 							b.Fatal(err)
 						}

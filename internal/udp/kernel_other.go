@@ -8,7 +8,7 @@ import (
 )
 
 // newKernel takes the socket over. local is what Local answers.
-func newKernel(conn *net.UDPConn, local netip.AddrPort) (Socket, error) {
+func newKernel(conn *net.UDPConn, local netip.AddrPort, _ bool) (Socket, error) {
 	d, err := newDatagram(conn, local.Addr().Is6())
 	if err != nil {
 		return nil, err

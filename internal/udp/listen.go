@@ -25,6 +25,10 @@ type Options struct {
 
 	// DSCP is the differentiated services code point of outgoing packets, 0 to 63.
 	DSCP int
+
+	// NoOffload keeps the socket from sending several packets as one message for the kernel to segment and from taking
+	// several that it has coalesced (Linux). Both are tried where the kernel has them, and given up when it refuses.
+	NoOffload bool
 }
 
 // anyPortTries is how often ListenSet looks for a port that is free on all addresses. Each try begins with the address
@@ -58,7 +62,7 @@ func Listen(ctx context.Context, addr netip.AddrPort, opts Options) (Socket, err
 		return nil, fmt.Errorf("udp: %v is bound to %v", addr, conn.LocalAddr())
 	}
 	// The address as it was asked for: the zone keeps the spelling that locators compare by.
-	s, err := newKernel(conn, netip.AddrPortFrom(ip, bound.Port()))
+	s, err := newKernel(conn, netip.AddrPortFrom(ip, bound.Port()), !opts.NoOffload)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err

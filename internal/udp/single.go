@@ -141,9 +141,6 @@ func (s *single) WriteBatch(pkts []pktbuf.Packet) (n int, err error) {
 }
 
 func (s *single) writeOne(p *pktbuf.Packet) error {
-	if p.Segment != 0 {
-		return errSegment
-	}
 	if p.Peer.Port() == 0 || !p.Peer.Addr().IsValid() {
 		return ErrPeer
 	}

@@ -19,9 +19,6 @@ var ErrBlocked = errors.New("udp: send buffer full")
 // a zone that is no interface. IsLocalFault holds for it.
 var ErrPeer = errors.New("udp: destination cannot be reached from this socket")
 
-// errSegment refuses a packet made of segments: no socket here offers segmentation offload yet.
-var errSegment = errors.New("udp: segmented packet on a socket without segmentation offload")
-
 // Socket is one local locator's packets, in and out. ReadBatch is called by one goroutine at a time, WriteBatch by many.
 type Socket interface {
 	// ReadBatch waits for at least one packet and fills b. It returns exactly net.ErrClosed after Close, which also

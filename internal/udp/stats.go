@@ -7,6 +7,7 @@ type Stats struct {
 	BatchesIn  uint64 // reads that returned datagrams
 	PacketsIn  uint64
 	BytesIn    uint64
+	Joined     uint64 // slots in which the kernel had coalesced several datagrams
 	Cut        uint64 // datagrams larger than their slot, dropped
 	Unnamed    uint64 // datagrams whose source could not be understood, dropped
 	ReadErrors uint64 // passing errors returned by ReadBatch
@@ -15,6 +16,8 @@ type Stats struct {
 	BatchesOut uint64 // system calls, or calls of the wrapped connection, that took packets
 	PacketsOut uint64
 	BytesOut   uint64
+	Runs       uint64 // messages of several packets that the kernel was to segment
+	Refused    uint64 // of these, the ones that it or a device refused, whose packets then went out one by one
 	Blocked    uint64 // writes that ended in ErrBlocked
 	SendErrors uint64 // writes that ended in another error
 
@@ -23,6 +26,8 @@ type Stats struct {
 	RecvBuffer  int  // bytes of the kernel's receive buffer as it reports them; 0: unknown
 	SendBuffer  int  // likewise, send buffer
 	BatchSystem bool // many datagrams per system call
+	Coalescing  bool // the kernel may join arriving datagrams of a flow (GRO)
+	Segmenting  bool // packets of equal size leave as one message (GSO); false again after a refusal
 }
 
 // StatsOf returns the counters of a socket that keeps any; all sockets of this package do.
@@ -37,20 +42,21 @@ func StatsOf(s Socket) (Stats, bool) {
 // inCounts is written by the one reader, outCounts by all writers; they are kept apart so that the two sides do not
 // share a cache line.
 type inCounts struct {
-	batches, packets, bytes, cut, unnamed, errors, overflows atomic.Uint64
-	_                                                        [64]byte
+	batches, packets, bytes, joined, cut, unnamed, errors, overflows atomic.Uint64
+	_                                                                [64]byte
 }
 
 type outCounts struct {
-	batches, packets, bytes, blocked, errors atomic.Uint64
+	batches, packets, bytes, runs, refused, blocked, errors atomic.Uint64
 }
 
 // fill copies the counters.
 func (st *Stats) fill(in *inCounts, out *outCounts) {
 	st.BatchesIn, st.PacketsIn, st.BytesIn = in.batches.Load(), in.packets.Load(), in.bytes.Load()
 	st.Cut, st.Unnamed, st.ReadErrors = in.cut.Load(), in.unnamed.Load(), in.errors.Load()
-	st.Overflows = in.overflows.Load()
+	st.Overflows, st.Joined = in.overflows.Load(), in.joined.Load()
 	st.BatchesOut, st.PacketsOut, st.BytesOut = out.batches.Load(), out.packets.Load(), out.bytes.Load()
+	st.Runs, st.Refused = out.runs.Load(), out.refused.Load()
 	st.Blocked, st.SendErrors = out.blocked.Load(), out.errors.Load()
 }
 

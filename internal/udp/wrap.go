@@ -12,7 +12,7 @@ import (
 // Wrap takes a connection that somebody else opened as a Socket, and owns it from then on.
 //
 // A connection whose dynamic type is *net.UDPConn is the kernel's, and gets the fast path and our socket options (DF,
-// ECN, overflow counter). Anything else, even a type that embeds *net.UDPConn, is spoken to through the methods of
+// ECN, overflow counter, offload). Anything else, even a type that embeds *net.UDPConn, is spoken to through the methods of
 // net.PacketConn alone, since its own versions of them are the reason it exists; but if it offers SyscallConn, DF is
 // set there. WriteTo should not wait: it gets a deadline of ten milliseconds, if the connection knows deadlines, and whoever
 // flushes waits that long with it.
@@ -39,7 +39,7 @@ func Wrap(conn net.PacketConn, local netip.AddrPort) (Socket, error) {
 	}
 	_ = conn.SetDeadline(time.Time{}) // one left behind would make every read fail
 	if c, ok := conn.(*net.UDPConn); ok {
-		return newKernel(c, local)
+		return newKernel(c, local, true)
 	}
 	return newSingle(&foreign{PacketConn: conn, inet6: local.Addr().Is6()}, local), nil
 }
