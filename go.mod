@@ -3,6 +3,7 @@ module github.com/go-multihome/multihome
 go 1.26.0
 
 require (
+	github.com/gopacket/gopacket v1.7.7 // indirect
 	github.com/pion/logging v0.2.4 // indirect
 	github.com/pion/randutil v0.1.0 // indirect
 	github.com/pion/sctp v1.12.1 // indirect
