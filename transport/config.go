@@ -127,6 +127,10 @@ type Config struct {
 
 	// Logger is told what happens to associations and paths. Default: nobody.
 	Logger *slog.Logger
+
+	// Capture is told of every datagram that the sockets send and receive, those of other associations on them included.
+	// Package capture has one that writes pcapng files. Default: nobody.
+	Capture Capture
 }
 
 // RFC9260 returns a Config with the values of RFC 9260 section 16 and without what that RFC does not have: the probe
@@ -292,6 +296,7 @@ func (c *Config) node(keepIdle time.Duration, onClose func()) driver.Config {
 		SendBuffer:      c.SendBuffer,
 		KeepIdle:        keepIdle,
 		Logger:          c.Logger,
+		Capture:         c.Capture,
 		OnClose:         onClose,
 	}
 }

@@ -164,6 +164,9 @@ func (f *faults) take() []fault {
 // write hands packets to their sockets and waits for nothing. Packets that a full socket does not take count as sent and
 // lost; faults tells which paths that concerns.
 func (n *Node) write(pkts []pktbuf.Packet, faults *faults) {
+	if n.cfg.Capture != nil {
+		n.captureSent(pkts)
+	}
 	for len(pkts) > 0 {
 		run := 1
 		for run < len(pkts) && pkts[run].Socket == pkts[0].Socket {

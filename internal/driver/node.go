@@ -29,6 +29,7 @@ type Config struct {
 	SendBuffer      int           // per association in bytes, default 1 MiB
 	KeepIdle        time.Duration // how long the sockets stay open after the last user has gone; default 0
 	Logger          *slog.Logger  // nil: silent
+	Capture         Capture       // is told of every datagram; nil: nobody is
 	OnClose         func()        // called once when the sockets are closed
 }
 

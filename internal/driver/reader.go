@@ -108,6 +108,9 @@ func (r *reader) split() {
 		r.pkts = append(r.pkts, arrived{buf: buf, peer: s.Peer})
 	}
 	r.node.stats.PacketsIn.Add(uint64(len(r.pkts)))
+	if r.node.cfg.Capture != nil {
+		r.captureReceived()
+	}
 }
 
 // turn takes the packets from lo to hi through the endpoint and into their associations.

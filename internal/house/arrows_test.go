@@ -57,6 +57,8 @@ var (
 		// the corridor and the front door
 		"driver":    union(tools, outward, setOf("gate", "rx", "tx", "path", "assoc", "endpoint", "udp")),
 		"transport": union(tools, outward, setOf("gate", "rx", "tx", "path", "assoc", "endpoint", "udp", "driver")),
+		// public, for those who want captures: the library it needs stays out of everybody else's program
+		"capture": {},
 		// rooms that no serving room may import
 		"wire/debug": union(leaves, setOf("wire")),
 		"simnet":     union(leaves, setOf("udp", "locator", "wire", "wire/debug")),
@@ -65,7 +67,7 @@ var (
 		"netlab":     {},
 		"house":      {},
 		"field":      setOf("transport", "locator", "heartbeat", "needs", "netlab"),
-		"interop":    setOf("transport", "locator", "heartbeat", "needs", "netlab", "wire", "wire/debug"),
+		"interop":    setOf("transport", "locator", "heartbeat", "capture", "needs", "netlab", "wire", "wire/debug"),
 	}
 
 	// testTools may be imported by the tests of every room, beside what the room itself may import.
@@ -92,6 +94,8 @@ var (
 		"driver": {"golang.org/x/sys/"},
 		"netlab": {"golang.org/x/sys/"},
 		"needs":  {"golang.org/x/sys/"},
+
+		"capture": {"github.com/gopacket/gopacket/"},
 	}
 
 	// outsideTests may be imported by every test; outsideTestsOf by the tests of one room.
