@@ -218,6 +218,8 @@ func describe(ev transport.Event) string {
 	switch ev.Kind {
 	case transport.EventPathState:
 		switch {
+		case ev.From == ev.To:
+			what = "NOTICE"
 		case ev.To == heartbeat.PotentiallyFailed:
 			what = "SUSPECTED"
 		case ev.To == heartbeat.Inactive:
