@@ -118,7 +118,12 @@ func readN(t *testing.T, s Socket, b *Batch, first, n, size int, from netip.Addr
 // requireNumbers reads until as many datagrams have come as there are packets, and requires them in the same order.
 func requireNumbers(t *testing.T, s Socket, pkts []pktbuf.Packet) {
 	t.Helper()
-	b := NewBatch(8, true) // no datagram is cut
+	readInto(t, s, NewBatch(8, true), pkts) // no datagram is cut
+}
+
+// readInto is requireNumbers with a batch of the caller's.
+func readInto(t *testing.T, s Socket, b *Batch, pkts []pktbuf.Packet) {
+	t.Helper()
 	for i := 0; i < len(pkts); {
 		require.NoError(t, read(t, s, b))
 		for _, slot := range b.Slots {
