@@ -29,6 +29,7 @@ type way struct {
 	delivered int64 // put on the wire
 	swallowed int64 // while the lane was cut
 	queueFull int64
+	failed    int64 // refused by the socket
 	busyUntil time.Time
 	queue     list.List
 	wake      chan struct{}
@@ -128,9 +129,11 @@ func (l *lane) deliver(w *way) time.Duration {
 			w.swallowed += int64(len(p.data))
 			continue
 		}
-		if _, err := p.via.WriteTo(p.data, p.to); err == nil {
-			w.delivered += int64(len(p.data))
+		if _, err := p.via.WriteTo(p.data, p.to); err != nil {
+			w.failed += int64(len(p.data))
+			continue
 		}
+		w.delivered += int64(len(p.data))
 	}
 	return time.Hour
 }
@@ -156,6 +159,10 @@ func (c *conn) WriteTo(p []byte, to net.Addr) (int, error) {
 	l.send(w, c.PacketConn, p, to)
 	return len(p), nil
 }
+
+// SetWriteDeadline does nothing: WriteTo never waits, and the lane writes to the socket later than WriteTo returns, so a
+// deadline that passed meanwhile must not reach it.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
 // roads opens two sockets for each side and joins them by two lanes.
 func roads(rate int, delay time.Duration) (lanes []*lane, client, server []net.PacketConn, err error) {

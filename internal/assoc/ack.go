@@ -117,7 +117,7 @@ func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdv
 	}
 	switch {
 	case pa.Sole && via == p:
-		p.Cleared(now)
+		a.cleared(now, p)
 		a.verdict(now, p, p.Mon.DataAcked(now.Std()))
 		a.answered(now, p)
 	case pa.Bytes > 0:

@@ -152,7 +152,7 @@ func (a *Assoc) handleHeartbeatAck(now mono.Time, in *inbound, c wire.Chunk) {
 	p.RTO.SampleAt(now, rtt)
 	a.errors = 0
 	a.answered(now, p)
-	p.Cleared(now)
+	a.cleared(now, p)
 	a.verdict(now, p, v)
 }
 

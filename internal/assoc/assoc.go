@@ -65,6 +65,7 @@ type Assoc struct {
 	ident     identity
 	errors    int       // consecutive unanswered transmissions, RFC 9260 section 8.1
 	erred     mono.Time // when errors was last counted up
+	probed    uint16    // probes sent for it
 	probing   int8      // path whose chunks are probed on an alternate, -1: none
 	lastSack  mono.Time // last SACK from the peer
 	sackFrom  locator.PathID

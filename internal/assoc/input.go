@@ -235,7 +235,11 @@ func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
 		}
 	}
 	if a.state == CookieWait {
-		a.settleTarget(in.from.Peer, "ABORT "+code.String())
+		answer := "ABORT"
+		if code != 0 {
+			answer += " " + code.String()
+		}
+		a.settleTarget(in.from.Peer, answer)
 		return
 	}
 	p := in.path

@@ -100,12 +100,16 @@ func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	n := 0
-	for budget > n {
-		g := tx.Grant{Now: now, Path: alt.ID, Budget: budget - n, MaxChunk: a.paths.MaxChunk(), Immediate: true}
+	for budget > n && (a.probed < 2 || p.Suspect.RestAt == 0) {
+		g := tx.Grant{Now: now, Path: alt.ID, Budget: budget - n, Immediate: true}
+		if a.probed < 2 {
+			g.Budget = 1 // one chunk: the lowest TSN, then the tail
+		}
 		k := a.tx.AppendProbe(&b, &g)
 		if k == 0 {
 			break
 		}
+		a.probed++
 		n += k
 	}
 	if n == 0 {

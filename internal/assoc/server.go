@@ -158,6 +158,7 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 		p.StopT3()
 		p.CC.Restart(now)
 		p.RTO.Init(a.cfg.RTO)
+		p.Mon.Init(&a.cfg.Heartbeat, now.Std(), p.Confirmed()) // nobody answers the old heartbeats
 		p.Suspect = path.Suspicion{Floor: now}
 	}
 	if p := a.paths.Find(ck.From.Local, ck.From.Peer); p != nil {

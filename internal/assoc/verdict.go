@@ -67,8 +67,12 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 	if a.cfg.NoProbeTimeout || p.State() != heartbeat.Active || !a.state.in(maySend) {
 		return 0
 	}
-	if p.Suspect.Since != 0 {
-		return p.Suspect.Since.Add(a.arbitration(p))
+	if s := &p.Suspect; s.Since != 0 {
+		at := s.Since.Add(a.arbitration(p))
+		if int(a.probing) == int(p.ID) && a.tx.HasProbe() {
+			at = mono.Min(at, s.RestAt)
+		}
+		return at
 	}
 	oldest, ok := a.tx.Oldest(p.ID)
 	if !ok {
@@ -107,6 +111,10 @@ func (a *Assoc) probeTimeout(now, due mono.Time, p *path.Path) {
 		a.suspect(now, p)
 		return
 	}
+	if now.Sub(s.Since) < a.arbitration(p) {
+		s.RestAt = 0 // its time has come: emitProbes goes on
+		return
+	}
 	if s.AltAnswers {
 		a.verdict(now, p, p.Mon.Suspect(now.Std()))
 		return
@@ -129,6 +137,8 @@ func (a *Assoc) suspect(now mono.Time, p *path.Path) {
 		return
 	}
 	p.Suspect.Alt = alt.ID
+	p.Suspect.RestAt = now.Add(max(probeRest, p.RTO.PTO(0)/4))
+	a.probed = 0
 	if a.probing >= 0 {
 		a.tx.StopProbe(locator.PathID(a.probing))
 	}
@@ -149,6 +159,9 @@ const (
 // stuck takes one more expiry without data getting through. Alive is not the same as working: heartbeats are small and may
 // pass where data does not. It reports whether the path was left.
 func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
+	if a.peerWindow == 0 {
+		return false // the peer drops what it has no room for
+	}
 	p.Stuck++
 	switch {
 	case p.Stuck == stuckShrink && p.Shrink():
@@ -160,6 +173,22 @@ func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
 		return true
 	}
 	return false
+}
+
+// probeRest is how long after the first probes the rest of what is outstanding follows, at least: a packet or its SACK that
+// was only late is heard of by then, and copies of a whole flight are not sent for it.
+const probeRest = 2 * time.Millisecond
+
+// cleared ends the suspicion of a path that answered.
+func (a *Assoc) cleared(now mono.Time, p *path.Path) {
+	if p.Suspect.Since == 0 {
+		return
+	}
+	p.Cleared(now)
+	if int(a.probing) == int(p.ID) {
+		a.tx.StopProbe(p.ID)
+		a.probing = -1
+	}
 }
 
 // answered notes that something came back by a path: every other path that is under suspicion and still silent past its

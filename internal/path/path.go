@@ -60,6 +60,7 @@ type Suspicion struct {
 	Alt        locator.PathID
 	AltAnswers bool // something sent on an alternate after Since was answered
 	Rounds     int
+	RestAt     mono.Time // from here on everything outstanding is copied, not only the lowest TSN and the tail
 	Floor      mono.Time // the last suspicion was cleared here: the probe timeout runs from no earlier
 }
 

@@ -188,6 +188,9 @@ func (s *Sender) ack(c *chunk, idx uint64, now mono.Time, rtt *[locator.MaxPaths
 	res.Chunks++
 	if c.paths.single() {
 		pa.Sole = true
+	} else if before := c.paths &^ (1 << p); c.n == 2 && now.Sub(c.sent) < rtt[p].Min {
+		// The copy on path p is younger than any round trip there: what was answered is the transmission before it.
+		s.touch(before.lowest(), res).Sole = true
 	}
 	if c.flags&flagResent == 0 {
 		pa.sample = max(pa.sample, c.sent)

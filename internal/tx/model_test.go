@@ -24,7 +24,7 @@ type mChunk struct {
 	state                        string    // "out", "lost", "acked", "gone"
 	live                         map[int]bool
 	paths                        map[int]bool
-	last                         int
+	last, n                      int
 	sent                         mono.Time
 	resent, credited, doubt, rep bool
 	lostOn                       int
@@ -267,6 +267,7 @@ func (m *model) launch(idx uint64, p int, now mono.Time) {
 	}
 	m.trans[p] = append(m.trans[p], mTrans{idx, now, true})
 	c.live[p], c.paths[p] = true, true
+	c.n++
 	c.last, c.sent, c.doubt = p, now, false
 }
 

@@ -152,6 +152,13 @@ func (w *mResult) ack(idx, base uint64) {
 	w.Acked += size
 	w.Chunks++
 	pa.Sole = pa.Sole || len(c.paths) == 1
+	if c.n == 2 && len(c.paths) == 2 && w.now.Sub(c.sent) < m.rtt[p].Min {
+		for q := range c.paths { // too soon for an answer to the second transmission
+			if q != p {
+				w.touch(q).Sole = true
+			}
+		}
+	}
 	if !c.resent {
 		pa.sample = max(pa.sample, c.sent)
 		pa.RTT = max(1, w.now.Sub(pa.sample))
