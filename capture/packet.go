@@ -30,7 +30,7 @@ func appendHeaders(b []byte, src, dst netip.AddrPort, n int, udp bool, sum uint3
 		b = append(b, 0x45, 0)
 		b = binary.BigEndian.AppendUint16(b, uint16(min(ip4Header+length, 0xffff)))
 		b = append(b, 0, 0, 0x40, 0, hopLimit, proto, 0, 0) // identification 0, "don't fragment"
-		s, d := src.Addr().As4(), dst.Addr().Unmap().As4()
+		s, d := src.Addr().As4(), dst.Addr().As4()
 		b = append(append(b, s[:]...), d[:]...)
 		binary.BigEndian.PutUint16(b[at+10:], fold(add(0, b[at:])))
 	} else {

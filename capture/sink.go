@@ -49,6 +49,7 @@ func (s *sink) packet(r *record, payload []byte) (int, error) {
 	if s.full {
 		return 0, nil
 	}
+	r.local, r.peer = unmap(r.local), unmap(r.peer)
 	src, dst := r.local, r.peer
 	if !r.sent {
 		src, dst = dst, src
@@ -84,6 +85,8 @@ func (s *sink) packet(r *record, payload []byte) (int, error) {
 		Timestamp: r.at, CaptureLength: len(s.mem), Length: length, InterfaceIndex: id,
 	}, s.mem, opts)
 }
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
 // cost is what the packet in mem takes at most, with an interface and a comment.
 func (s *sink) cost() int64 { return int64(len(s.mem) + blockCost + headerCost) }
