@@ -114,6 +114,9 @@ func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdv
 	p.Acked(now, pa.OldestAcked, flight)
 	if pa.Sole {
 		p.Stuck = 0
+		if via == p {
+			p.Heard = max(p.Heard, pa.AckSent)
+		}
 	}
 	switch {
 	case pa.Sole && via == p:

@@ -116,6 +116,7 @@ func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	alt.DataSent(now, n, true)
+	alt.Prompt = true
 	a.commit(now, alt, b, out)
 	return true
 }
@@ -266,6 +267,7 @@ func (a *Assoc) emitOn(now mono.Time, p *path.Path, want, must, wished bool, out
 	}
 	if n > 0 {
 		p.DataSent(now, n, resent)
+		p.Prompt = false
 		a.busy, a.zwpDue = true, false
 		if a.zwp > 0 {
 			p.StretchT3(now, a.zwp)

@@ -67,26 +67,50 @@ func (a *Assoc) progressShutdown(now mono.Time) {
 	switch a.state {
 	case ShutdownPending:
 		a.move(ShutdownSent)
-		a.out.shutdown = true
+		a.out.shutdown, a.out.toAlt = true, a.suspected(now)
 		a.startT2(now)
 		a.timers.Set(timerGuard, now.Add(5*a.cfg.RTO.Max))
 	case ShutdownReceived:
 		a.move(ShutdownAckSent)
-		a.out.shutAck = true
+		a.out.shutAck, a.out.toAlt = true, a.suspected(now)
 		a.startT2(now)
 	}
 }
 
+// suspected reports whether the path for data has been silent for too long, so that control should not be left to it.
+func (a *Assoc) suspected(now mono.Time) bool {
+	p := a.paths.Data(now)
+	return p != nil && p.Suspect.Since != 0
+}
+
 func (a *Assoc) startT2(now mono.Time) {
-	if p := a.paths.Data(now); p != nil {
-		a.timers.Set(timerT2, now.Add(p.RTO.RTO()))
+	p := a.paths.Data(now)
+	if p == nil {
+		return
 	}
+	wait := p.RTO.RTO()
+	if a.hasty(now, p) {
+		wait = min(wait, p.RTO.PTO(0))
+	}
+	a.timers.Set(timerT2, now.Add(wait))
+}
+
+// hasty reports whether the first SHUTDOWN or SHUTDOWN ACK is repeated on an alternate after a probe timeout already: it is
+// answered at once, so a path that is silent for longer may be dead.
+func (a *Assoc) hasty(now mono.Time, p *path.Path) bool {
+	return !a.cfg.NoProbeTimeout && !a.out.toAlt && a.paths.Alternate(now, p, true) != nil
 }
 
 // t2Expired sends SHUTDOWN or SHUTDOWN ACK again, to an alternate if there is one, and counts the error.
 func (a *Assoc) t2Expired(now mono.Time) {
 	p := a.paths.Data(now)
 	if p == nil {
+		return
+	}
+	if a.hasty(now, p) {
+		a.out.toAlt = true
+		a.out.shutdown, a.out.shutAck = a.state == ShutdownSent, a.state == ShutdownAckSent
+		a.timers.Set(timerT2, now.Add(p.RTO.RTO()))
 		return
 	}
 	p.RTO.Backoff()
@@ -98,7 +122,7 @@ func (a *Assoc) t2Expired(now mono.Time) {
 	a.out.shutdown = a.state == ShutdownSent
 	a.out.shutAck = a.state == ShutdownAckSent
 	a.out.toAlt = !a.out.toAlt
-	a.startT2(now)
+	a.timers.Set(timerT2, now.Add(p.RTO.RTO()))
 }
 
 // appendShutdown adds SHUTDOWN or SHUTDOWN ACK when due. On every second retransmission the packet for it goes to an

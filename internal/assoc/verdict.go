@@ -79,10 +79,18 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 		return 0
 	}
 	var delay time.Duration
-	if p.LastData() <= oldest && a.tx.InFlight(p.ID) < p.Payload {
+	if p.LastData() <= oldest && a.tx.InFlight(p.ID) < p.Payload && !p.Prompt {
 		delay = peerSackDelay // a lone packet: its SACK may be held back (RFC 9260 section 6.2)
 	}
-	return max(oldest, p.Suspect.Floor).Add(p.RTO.PTO(delay))
+	at := max(oldest, p.Suspect.Floor).Add(p.RTO.PTO(delay))
+	if p.Heard > oldest {
+		// Something sent later came through and was answered on this path: a packet was lost, not the path, and the
+		// reordering timer knows when to say so.
+		if t, ok := a.tx.RackDeadline(); ok {
+			at = max(at, t.Add(time.Millisecond))
+		}
+	}
+	return at
 }
 
 // arbitration is how long a suspected path has to answer the question asked of it: another probe timeout, doubled each

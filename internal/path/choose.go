@@ -58,11 +58,17 @@ func (t *Table) rank(p *Path, now mono.Time) int {
 	return rankGood
 }
 
-// better reports whether a is the better carrier of two paths of equal rank: the primary, then the one in use (no change
-// without a cause), then the one with fewer errors, then the shorter one.
+// better reports whether a is the better carrier of two paths of equal rank. When neither is in use: the one that differs
+// more from it. Then the primary, the one in use (no change without a cause), the shorter one.
 func (t *Table) better(a, b *Path, rank int) bool {
 	if rank >= rankPF && a.Mon.Errors() != b.Mon.Errors() {
 		return a.Mon.Errors() < b.Mon.Errors()
+	}
+	if t.current != nil && a != t.current && b != t.current {
+		// The path in use is left for a cause: one that shares neither end with it is the safer way out.
+		if x, y := apart(a, t.current), apart(b, t.current); x != y {
+			return x > y
+		}
 	}
 	if (a.ID == t.primary) != (b.ID == t.primary) {
 		return a.ID == t.primary

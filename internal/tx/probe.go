@@ -74,6 +74,7 @@ func (s *Sender) AppendProbe(b *wire.Builder, g *Grant) int {
 			break
 		}
 		s.cand.clear(s.pos(idx))
+		c.lostOn = noPath // a duplicate of it is the copy's doing and says nothing about reordering
 		s.launch(c, idx, g.Path, g.Now)
 		sent += int(c.size)
 		if s.probed < 2 {
