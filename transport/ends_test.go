@@ -467,3 +467,55 @@ func TestRFC9260Profile(t *testing.T) {
 	require.NoError(t, a.Close())
 	require.NoError(t, b.Close())
 }
+
+func TestErrorTexts(t *testing.T) {
+	for k := transport.EndSetup; k <= transport.EndRestart; k++ {
+		e := &transport.AssociationError{Kind: k, Detail: "seen", Unsent: 5}
+		require.Equal(t, k.String()+": seen; 5 bytes not acknowledged", e.Error())
+		require.NotEqual(t, transport.EndKind(0).String(), k.String())
+		require.False(t, errors.Is(e, io.EOF))
+		require.Equal(t, e.Timeout(), errors.Is(e, syscall.ETIMEDOUT))
+	}
+	require.ErrorIs(t, &transport.AssociationError{Kind: transport.EndViolation}, syscall.ECONNABORTED)
+	u := &transport.UnsentError{Bytes: 7, Err: transport.ErrLinger}
+	require.Equal(t, "linger time is over (7 bytes not delivered)", u.Error())
+	require.ErrorIs(t, u, transport.ErrLinger)
+	for k := transport.EventPathState; k <= transport.EventClosed; k++ {
+		require.NotEqual(t, transport.EventKind(0).String(), k.String())
+		require.Contains(t, transport.Event{Kind: k, Reason: "because", Err: io.EOF}.String(), "(because): EOF")
+	}
+}
+
+// Sockets that cannot be used are closed all the same: they were handed over.
+func TestBadPacketConns(t *testing.T) {
+	good, err := net.ListenPacket("udp4", loop)
+	require.NoError(t, err)
+	bad, err := net.ListenPacket("udp4", "0.0.0.0:0")
+	require.NoError(t, err)
+	_, err = transport.Listen(loop, &transport.Config{PacketConns: []net.PacketConn{good, bad}})
+	require.ErrorIs(t, err, transport.ErrConfig)
+	require.ErrorContains(t, err, "PacketConns[1]")
+	for _, c := range []net.PacketConn{good, bad} {
+		require.ErrorIs(t, c.SetDeadline(time.Time{}), net.ErrClosed)
+	}
+}
+
+// A program's own sockets on both sides.
+func TestPacketConns(t *testing.T) {
+	open := func() []net.PacketConn {
+		c, err := net.ListenPacket("udp4", loop)
+		require.NoError(t, err)
+		return []net.PacketConn{c}
+	}
+	l, err := transport.Listen(":0", &transport.Config{PacketConns: open()})
+	require.NoError(t, err)
+	d := transport.Dialer{Config: &transport.Config{PacketConns: open(), Local: ":4000"}, Timeout: 10 * time.Second}
+	a, err := d.DialAssociation(context.Background(), "sctp4", l.Addr().String())
+	require.NoError(t, err)
+	require.EqualValues(t, 4000, a.LocalAddr().(*transport.Addr).Port)
+	b, err := l.AcceptAssociation(context.Background())
+	require.NoError(t, err)
+	require.ErrorIs(t, a.CloseWrite(), errors.ErrUnsupported)
+	closeAll(a, b)
+	require.NoError(t, l.Close())
+}

@@ -89,6 +89,9 @@ func (e *AssociationError) Error() string {
 	if e.Unsent > 0 {
 		fmt.Fprintf(&b, "; %d bytes not acknowledged", e.Unsent)
 	}
+	if e.Kind == EndUnreachable && e.Detail != "" {
+		return b.String() // which tells the paths already
+	}
 	for i, p := range e.Paths {
 		sep := ", "
 		if i == 0 {

@@ -1,13 +1,16 @@
 package transport_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -191,6 +194,7 @@ func TestLabPeerLost(t *testing.T) {
 		require.ErrorIs(t, err, syscall.ETIMEDOUT)
 		require.Contains(t, err.Error(), "10.0.0.1:7000>10.0.0.2:5000")
 		require.Contains(t, err.Error(), "3000 bytes not acknowledged")
+		require.Equal(t, 1, strings.Count(err.Error(), "10.0.0.1:7000>10.0.0.2:5000"), "said once")
 		var ne net.Error
 		require.ErrorAs(t, err, &ne)
 		require.True(t, ne.Timeout())
@@ -433,5 +437,33 @@ func TestLabBadNetwork(t *testing.T) {
 		}
 		require.NoError(t, a.Close())
 		require.NoError(t, b.Close())
+	})
+}
+
+// The logger is told of what matters, at the level it matters at.
+func TestLabLogger(t *testing.T) {
+	inLab(t, []string{"delay=10ms"}, func(t *testing.T, x *lab) {
+		var text bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		x.listen(transport.Config{})
+		a, err := transport.Dial(context.Background(), labServer, with(transport.Config{Logger: log}, x.sockets(7000, labA...)))
+		require.NoError(t, err)
+		b, err := x.l.AcceptAssociation(context.Background())
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		require.Empty(t, text.String(), "the ordinary course of things is for level Debug")
+		x.Set("a1-b1", "down")
+		_, err = a.Write([]byte("x"))
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.NoError(t, b.Abort("enough"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Contains(t, text.String(), "path state changed")
+		require.Contains(t, text.String(), "data takes another path")
+		require.Contains(t, text.String(), "to=PotentiallyFailed")
+		require.Contains(t, text.String(), `level=WARN msg="association ended"`)
+		require.Contains(t, text.String(), "aborted by peer")
+		require.NoError(t, a.Close())
 	})
 }

@@ -123,11 +123,17 @@ func (c *Conn) takeCredit() {
 	c.book()
 }
 
+// streamCost is the memory of a stream in use, which a peer can have us make by one message.
+const streamCost = 512
+
 // book brings the node's budget up to date with what this association holds, and its window with the budget.
 func (c *Conn) book() {
 	held := 0
 	if !c.ended {
 		held = c.a.Held()
+		if c.mux != nil {
+			held += len(c.mux.streams) * streamCost
+		}
 	}
 	if held != c.charged {
 		c.node.budget.charge(held - c.charged)
