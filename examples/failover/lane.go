@@ -43,7 +43,7 @@ type parcel struct {
 }
 
 // queueTime is how much traffic the lane's queue holds before it drops, like a router's.
-const queueTime = 60 * time.Millisecond
+const queueTime = 20 * time.Millisecond
 
 func newLane(name string, rate int, delay time.Duration) *lane {
 	l := &lane{name: name, rate: rate, delay: delay}
