@@ -137,6 +137,9 @@ func (e *Endpoint) Stats() Stats {
 // Len returns how many associations there are.
 func (e *Endpoint) Len() int { return e.count }
 
+// Tables returns how many tags and addresses the tables hold, for tests that look for leaks.
+func (e *Endpoint) Tables() (tags, addrs int) { return len(e.byTag), len(e.byAddr) }
+
 // Listen takes INITs for an SCTP port. full is asked before an association is born: true drops the COOKIE ECHO, which the
 // peer repeats.
 func (e *Endpoint) Listen(port uint16, full func() bool) error {
