@@ -392,15 +392,22 @@ func TestListenEverywhere(t *testing.T) {
 }
 
 func TestDifferentUDPPorts(t *testing.T) {
-	l, err := transport.Listen("127.0.0.1:5000", &transport.Config{LocalUDPPort: 19899})
+	free := func() uint16 {
+		c, err := net.ListenPacket("udp4", loop)
+		require.NoError(t, err)
+		defer c.Close()
+		return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	}
+	ours, theirs := free(), free()
+	l, err := transport.Listen("127.0.0.1:5000", &transport.Config{LocalUDPPort: theirs})
 	require.NoError(t, err)
 	defer l.Close()
 	require.Equal(t, "127.0.0.1:5000", l.Addr().String())
 	a, err := transport.Dial(context.Background(), "localhost:5000",
-		&transport.Config{Local: "127.0.0.1:6000", LocalUDPPort: 19898, RemoteUDPPort: 19899})
+		&transport.Config{Local: "127.0.0.1:6000", LocalUDPPort: ours, RemoteUDPPort: theirs})
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1:6000", a.LocalAddr().String())
-	require.EqualValues(t, 19898, a.LocalAddr().(*transport.Addr).Current().Port)
+	require.Equal(t, ours, a.LocalAddr().(*transport.Addr).Current().Port)
 	b, err := l.Accept()
 	require.NoError(t, err)
 	require.NoError(t, a.Close())

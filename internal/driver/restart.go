@@ -28,18 +28,17 @@ func (c *Conn) restart(unsent int) {
 // succeed makes the new Conn. The caller holds mu and will not touch the core again.
 func (c *Conn) succeed() {
 	n := c.node
-	n.mu.Lock()
-	l := n.listeners[c.port()]
-	s := newConn(n, c.entry, false)
-	s.listener = l
-	n.mu.Unlock()
-	s.now = c.now
 	if !n.Retain() {
 		return // cannot be: this association still uses the node
 	}
-	if l != nil {
-		l.waiting.Add(1)
+	own := c.port()
+	n.mu.Lock() // from its end on, readers find the new Conn
+	s := newConn(n, c.entry, false)
+	s.now = c.now
+	if s.listener = n.listeners[own]; s.listener != nil {
+		s.listener.waiting.Add(1)
 	}
+	n.mu.Unlock()
 	c.a = new(assoc.Assoc) // for Stats and the like
 	go s.begin()           // takes the lock of another association, so not from here
 }
