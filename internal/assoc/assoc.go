@@ -38,6 +38,7 @@ const (
 	timerT2     = iota // RFC 9260 section 9.2
 	timerWindow        // the first zero window probe, RFC 9260 section 6.1 A
 	timerGuard         // T5-shutdown-guard, RFC 9260 section 9.2
+	timerReconf        // RFC 6525 section 5.1.1
 )
 
 // Assoc is one association.
@@ -58,7 +59,8 @@ type Assoc struct {
 	paths     path.Table
 	rx        rx.Receiver
 	tx        tx.Sender
-	setup     *setup // only while the association is being dialled
+	reconf    *reconf // only once streams were ended or added
+	setup     *setup  // only while the association is being dialled
 	timers    timer.Table
 	out       outbox
 	events    events

@@ -238,7 +238,7 @@ func (a *Assoc) emitInit(now mono.Time, out *pktbuf.Batch, t *attempt, pair int)
 	if s.preserve != 0 {
 		b.CookiePreservative(s.preserve)
 	}
-	b.SupportedExt(wire.TypePad)
+	b.SupportedExt(a.cfg.Extensions()...)
 	if pad := a.cfg.InitPadding - b.Len(); t == &s.full && pad >= 4 {
 		// Room for the answer: a careful peer sends no more than three times what it got (RFC 4820 section 4).
 		b.PadParam(pad)

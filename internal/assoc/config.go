@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/rto"
+	"github.com/go-multihome/multihome/internal/wire"
 )
 
 // Config is what all associations of an endpoint share. It must not change while they live. Fill fills what is zero.
@@ -33,6 +34,9 @@ type Config struct {
 	NoProbeTimeout bool          // leave failure detection to T3-rtx and heartbeats, as RFC 9260 has it
 
 	ConfirmBurst int // heartbeats per RTO to unconfirmed locators we dialled, default 4 (HB.Max.Burst)
+
+	NoReconfig bool // do not announce stream re-configuration (RFC 6525)
+	MaxStreams int  // streams each way that re-configuration may add up to, default 65535
 
 	RedundantPaths int // paths a redundant message travels on, default 2
 
@@ -76,9 +80,21 @@ func (c *Config) Fill() {
 	def(&c.InitPadding, 300)
 	def(&c.ConfirmBurst, 4)
 	def(&c.RedundantPaths, 2)
+	def(&c.MaxStreams, 1<<16-1)
 	def(&c.MaxPaths, 16)
 	c.MaxPaths = min(c.MaxPaths, 16)
 	def(&c.MaxPeerAddrs, 16)
+}
+
+func (c *Config) reconfig() bool { return !c.NoReconfig }
+
+// Extensions returns the chunk types to announce (RFC 5061 section 4.2.7): those of the extensions in use.
+func (c *Config) Extensions() []wire.ChunkType {
+	ext := []wire.ChunkType{wire.TypePad}
+	if c.reconfig() {
+		ext = append(ext, wire.TypeReconfig)
+	}
+	return ext
 }
 
 // minWindow is the least receive window RFC 9260 section 3.3.2 lets an endpoint announce.

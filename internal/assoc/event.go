@@ -14,17 +14,22 @@ type EventKind uint8
 
 // The events. The comment says which fields of Event are set.
 const (
-	EventUp          EventKind = iota + 1 // established
-	EventPart                             // Part: message bytes in delivery order
-	EventPath                             // Path, From, To, Reason: a path's state changed
-	EventPrimary                          // Path, Prev, Reason: data takes another path
-	EventPeerLocator                      // Path: the peer is (also) reachable here: a pair was added
-	EventPathGone                         // Path, Reason: a pair was taken out of use
-	EventRestart                          // the peer restarted (RFC 9260 section 5.2.4.1): both directions began anew
-	EventSpace                            // acknowledged data was freed
-	EventRemoteError                      // Cause, Reason: an ERROR chunk arrived
-	EventPeerClosed                       // the peer will send no more: end of stream after what was delivered
-	EventClosed                           // Err, Unsent: the association ended; Err nil after an orderly shutdown
+	EventUp              EventKind = iota + 1 // established
+	EventPart                                 // Part: message bytes in delivery order
+	EventPath                                 // Path, From, To, Reason: a path's state changed
+	EventPrimary                              // Path, Prev, Reason: data takes another path
+	EventPeerLocator                          // Path: the peer is (also) reachable here: a pair was added
+	EventPathGone                             // Path, Reason: a pair was taken out of use
+	EventRestart                              // the peer restarted (RFC 9260 section 5.2.4.1): both directions began anew
+	EventSpace                                // acknowledged data was freed
+	EventStreamReset                          // Streams: the peer ended these, behind what was delivered; none listed: all
+	EventStreamEnded                          // Streams: our end of these is known to the peer, the identifiers begin anew
+	EventStopAsked                            // Streams: the peer asked for the end of these; it is under way
+	EventStreamsAdded                         // Reason: "incoming" or "outgoing"; Streams() has the number
+	EventReconfigRefused                      // Streams, Reason: the peer refused to end these, or (none) to add streams
+	EventRemoteError                          // Cause, Reason: an ERROR chunk arrived
+	EventPeerClosed                           // the peer will send no more: end of stream after what was delivered
+	EventClosed                               // Err, Unsent: the association ended; Err nil after an orderly shutdown
 )
 
 // Event is what the layer above learns.
@@ -37,6 +42,7 @@ type Event struct {
 	Cause    wire.CauseCode
 	Reason   string
 	Err      error
+	Streams  []uint16
 	Unsent   int // bytes of user data never acknowledged
 }
 
@@ -49,11 +55,14 @@ type events struct {
 
 func (e *events) add(ev Event) {
 	if ev.Kind == EventPeerClosed || ev.Kind == EventClosed {
-		e.last = append(e.last, ev)
+		e.late(ev)
 		return
 	}
 	e.queue = append(e.queue, ev)
 }
+
+// late adds an event that is told only after every part was handed out.
+func (e *events) late(ev Event) { e.last = append(e.last, ev) }
 
 // NextEvent returns the next thing the layer above should know, in order, message parts among them.
 func (a *Assoc) NextEvent() (Event, bool) {

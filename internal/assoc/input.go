@@ -127,6 +127,8 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 		a.handleShutdownAck(now, in)
 	case wire.TypeShutdownComplete:
 		a.handleShutdownComplete(now, in, c)
+	case wire.TypeReconfig:
+		a.handleReconf(now, c)
 	case wire.TypeCookieEcho, wire.TypePad, wire.TypeECNE, wire.TypeCWR:
 		// A COOKIE ECHO behind another chunk is the endpoint's to have seen first; padding says nothing (RFC 4820); ECN
 		// was not negotiated.
@@ -193,6 +195,7 @@ func (a *Assoc) handleData(now mono.Time, in *inbound, c wire.Chunk) {
 func (a *Assoc) packetDone(now mono.Time, in *inbound) {
 	a.rx.PacketDone(now, in.now)
 	a.busy = true
+	a.resumeReset()
 	if in.path != nil {
 		a.sackFrom = in.path.ID
 	}

@@ -153,6 +153,7 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 	a.myTag = ck.MyTag
 	a.takeCookie(ck)
 	a.timers.StopAll()
+	a.reconf = nil
 	a.out.shutdown, a.out.shutAck = false, false
 	for _, p := range a.paths.All() {
 		p.StopT3()

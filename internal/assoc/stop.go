@@ -50,7 +50,7 @@ func (a *Assoc) fail(now mono.Time, f *Failure) {
 func (a *Assoc) end(_ mono.Time, err error, unsent int) {
 	a.move(Closed)
 	a.timers.StopAll()
-	a.setup = nil
+	a.setup, a.reconf = nil, nil
 	a.out.shutdown, a.out.shutAck = false, false
 	for _, p := range a.paths.All() {
 		p.StopT3()

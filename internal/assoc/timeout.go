@@ -86,7 +86,10 @@ func (a *Assoc) Timeout(now mono.Time) {
 	if a.timers.Fired(timerWindow, now) {
 		a.zwpDue = true
 	}
-	if a.timers.Fired(timerT2, now) {
+	if a.timers.Fired(timerReconf, now) {
+		a.reconfExpired(now)
+	}
+	if a.state != Closed && a.timers.Fired(timerT2, now) {
 		a.t2Expired(now)
 	}
 	if a.state != Closed && a.timers.Fired(timerGuard, now) {

@@ -216,7 +216,7 @@ func (e *Endpoint) buildInitAck(b *wire.Builder, ck *assoc.Cookie, sp *wire.Setu
 		ok = ok && b.AddrParam(e.cfg.Local[i].Addr)
 	}
 	if options {
-		ok = ok && b.SupportedExt(wire.TypePad)
+		ok = ok && b.SupportedExt(c.Extensions()...)
 		for _, raw := range sp.Unrecognized {
 			ok = ok && b.UnrecognizedParam(raw)
 		}

@@ -1,0 +1,427 @@
+package assoc
+
+import (
+	"errors"
+
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/serial"
+	"github.com/go-multihome/multihome/internal/wire"
+)
+
+// Stream re-configuration (RFC 6525). The end of a stream is the reset of its outgoing side: it waits until everything sent
+// on the stream is acknowledged, shares one request with other ends that wait, and the peer tells its user "end of stream"
+// behind the last byte. One request is under way at a time.
+
+// Errors of EndStream and AddStreams.
+var (
+	ErrNoReconfig = errors.New("the peer does not support stream re-configuration (RFC 6525)")
+	ErrTooMany    = errors.New("more streams than an association can have")
+)
+
+// maxReset bounds the streams one request names, so that it fits a packet of any path.
+const maxReset = 200
+
+// reconf is made when the first re-configuration is asked for, by either side.
+type reconf struct {
+	next    serial.RSN // of our next request
+	waiting []uint16   // streams whose end has been asked for
+	add     uint16     // outgoing streams to add
+
+	busy  bool // a request is under way
+	due   bool // it must go out (again)
+	rsn   serial.RSN
+	sids  []uint16 // it resets these; nil: it adds streams
+	adds  uint16
+	last  serial.TSN
+	tries int
+
+	expect  serial.RSN // the peer's next request
+	answers []answerTo // responses that must go out
+	kept    []answerTo // of the last chunk, for its retransmission
+	defer_  *deferred  // an incoming reset that waits for data
+	asked   []uint16   // the peer wants these outgoing streams reset: request number askedBy
+	askedBy serial.RSN
+}
+
+type answerTo struct {
+	rsn    serial.RSN
+	result wire.ReconfigResult
+}
+
+// deferred is a reset of incoming streams whose data has not all arrived (RFC 6525 section 5.2.2 E2).
+type deferred struct {
+	rsn  serial.RSN
+	last serial.TSN
+	sids []uint16
+}
+
+func (a *Assoc) reconfig() *reconf {
+	if a.reconf == nil {
+		a.reconf = &reconf{next: serial.RSN(a.myTSN), expect: serial.RSN(a.peerTSN)}
+	}
+	return a.reconf
+}
+
+// EndStream ends the outgoing side of a stream: behind everything given to Send for it the peer sees the end. Nothing more
+// may be sent on it until EventStreamEnded. Errors: ErrNoReconfig, ErrNotOpen, ErrClosing.
+func (a *Assoc) EndStream(now mono.Time, sid uint16) error {
+	switch {
+	case a.state < Established:
+		return ErrNotOpen
+	case a.state != Established:
+		return ErrClosing
+	case !a.peer.Reconfig:
+		return ErrNoReconfig
+	}
+	r := a.reconfig()
+	r.waiting = append(r.waiting, sid)
+	return nil
+}
+
+// AddStreams asks for n more outgoing streams (RFC 6525 section 5.1.5). EventStreamsAdded or a refusal follows.
+func (a *Assoc) AddStreams(now mono.Time, n int) error {
+	switch {
+	case a.state != Established:
+		return ErrNotOpen
+	case !a.peer.Reconfig:
+		return ErrNoReconfig
+	case n < 1 || a.outStreams+n > 1<<16-1:
+		return ErrTooMany
+	}
+	a.reconfig().add += uint16(n)
+	return nil
+}
+
+// startReconf makes the next request if none is under way and something waits that may go.
+func (a *Assoc) startReconf() {
+	r := a.reconf
+	if r == nil || r.busy || a.state != Established {
+		return
+	}
+	var sids, rest []uint16
+	for _, sid := range r.waiting {
+		if len(sids) < maxReset && a.tx.StreamHeld(sid) == 0 {
+			sids = append(sids, sid)
+		} else {
+			rest = append(rest, sid)
+		}
+	}
+	switch {
+	case len(sids) > 0:
+		r.waiting, r.sids, r.last = rest, sids, a.tx.NextTSN()-1
+	case r.add > 0:
+		r.sids, r.adds, r.add = nil, r.add, 0
+	default:
+		return
+	}
+	r.busy, r.due, r.tries = true, true, 0
+	r.rsn = r.next
+	r.next++
+}
+
+// emitReconf writes a RE-CONFIG chunk: answers first, then our request.
+func (a *Assoc) emitReconf(now mono.Time, out *pktbuf.Batch) bool {
+	a.startReconf()
+	r := a.reconf
+	if r == nil || (len(r.answers) == 0 && !r.due) {
+		return false
+	}
+	p := a.paths.Data(now)
+	if r.due && r.tries%2 == 1 {
+		if alt := a.paths.Alternate(now, p, false); alt != nil {
+			p = alt
+		}
+	}
+	if p == nil {
+		return false
+	}
+	b, ok := a.openPacket(p, out)
+	if !ok {
+		return false
+	}
+	if len(r.answers) > 0 {
+		if want, _ := a.rx.AckWanted(now); want {
+			a.appendSack(p, &b)
+		}
+		n := min(len(r.answers), 2)
+		b.Reconfig()
+		for _, an := range r.answers[:n] {
+			b.ReconfigResponse(&wire.ReconfigResponse{Response: an.rsn, Result: an.result})
+		}
+		r.answers = r.answers[n:]
+	}
+	if r.due {
+		r.due = false
+		r.tries++
+		b.Reconfig()
+		if r.sids != nil {
+			b.OutgoingReset(r.rsn, r.expect-1, r.last, r.sids)
+		} else {
+			b.AddStreams(false, r.rsn, r.adds)
+		}
+		a.timers.Set(timerReconf, now.Add(p.RTO.RTO()))
+	}
+	if b.Empty() {
+		return false
+	}
+	a.commit(now, p, b, out)
+	return true
+}
+
+// reconfExpired repeats the request (RFC 6525 section 5.1.1): it counts like unanswered data.
+func (a *Assoc) reconfExpired(now mono.Time) {
+	r := a.reconf
+	if r == nil || !r.busy {
+		return
+	}
+	if p := a.paths.Data(now); p != nil {
+		p.RTO.Backoff()
+		a.countError(now, p)
+	}
+	r.due = a.state != Closed
+}
+
+// handleReconf takes a RE-CONFIG chunk (RFC 6525 section 5.2.1).
+func (a *Assoc) handleReconf(now mono.Time, c wire.Chunk) {
+	if !a.cfg.reconfig() || !a.state.Open() {
+		a.stats.Discarded++
+		return
+	}
+	v, err := wire.ParseReconfig(c)
+	if err != nil {
+		a.stats.Malformed++
+		return
+	}
+	fresh := false
+	for _, p := range v.Params[:v.N] {
+		if p.Type == wire.ParamReconfigResponse {
+			a.reconfAnswered(now, p)
+		} else if a.reconfRequest(now, p, &fresh) {
+			a.rx.SackNeeded()
+		}
+	}
+}
+
+// reconfRequest takes one request of the peer. fresh says that another one of the same chunk was new.
+func (a *Assoc) reconfRequest(now mono.Time, p wire.Param, fresh *bool) bool {
+	rsn, ok := requestNumber(p)
+	if !ok {
+		a.stats.Malformed++
+		return false
+	}
+	r := a.reconfig()
+	if rsn != r.expect {
+		for _, k := range r.kept {
+			if k.rsn == rsn { // a retransmission: the same answer, or by now a better one
+				r.answer(k.rsn, k.result)
+				return true
+			}
+		}
+		r.answer(rsn, wire.ReconfigBadSequence)
+		return true
+	}
+	r.expect++
+	if !*fresh {
+		*fresh = true
+		r.kept = r.kept[:0]
+	}
+	result := wire.ReconfigDenied
+	switch p.Type {
+	case wire.ParamOutgoingReset:
+		result = a.incomingEnds(now, p)
+	case wire.ParamIncomingReset:
+		if done, ok := a.endAsked(p, rsn); ok {
+			return true // our own outgoing reset is the answer
+		} else {
+			result = done
+		}
+	case wire.ParamAddOutgoing:
+		result = a.incomingAdded(p)
+	case wire.ParamAddIncoming:
+		result = a.outgoingAsked(p)
+	}
+	r.kept = append(r.kept, answerTo{rsn, result})
+	r.answer(rsn, result)
+	return true
+}
+
+func (r *reconf) answer(rsn serial.RSN, result wire.ReconfigResult) {
+	if len(r.answers) < 8 {
+		r.answers = append(r.answers, answerTo{rsn, result})
+	}
+}
+
+func requestNumber(p wire.Param) (serial.RSN, bool) {
+	switch p.Type {
+	case wire.ParamOutgoingReset, wire.ParamIncomingReset:
+		v, err := wire.ParseStreamReset(p)
+		return v.Request, err == nil
+	case wire.ParamTSNReset:
+		v, err := wire.ParseTSNReset(p)
+		return v, err == nil
+	}
+	v, _, err := wire.ParseAddStreams(p)
+	return v, err == nil
+}
+
+// incomingEnds: the peer ends streams. Until all their data is here the answer is "in progress".
+func (a *Assoc) incomingEnds(now mono.Time, p wire.Param) wire.ReconfigResult {
+	r := a.reconf
+	v, err := wire.ParseStreamReset(p)
+	if err != nil {
+		return wire.ReconfigDenied
+	}
+	if r.busy && r.sids != nil && v.Response == r.rsn {
+		a.reconfDone(now, wire.ReconfigPerformed) // it also answers our request (RFC 6525 section 5.2.2 E1)
+	}
+	d := &deferred{rsn: v.Request, last: v.LastTSN}
+	for i := range v.Streams() {
+		sid := v.Stream(i)
+		if int(sid) >= a.inStreams {
+			return wire.ReconfigWrongSSN
+		}
+		d.sids = append(d.sids, sid)
+	}
+	if !v.LastTSN.LessEq(a.rx.CumTSN()) {
+		r.defer_ = d
+		return wire.ReconfigInProgress
+	}
+	a.resetIncoming(d)
+	return wire.ReconfigPerformed
+}
+
+// resumeReset performs a deferred reset once its data is here.
+func (a *Assoc) resumeReset() {
+	r := a.reconf
+	if r == nil || r.defer_ == nil || !r.defer_.last.LessEq(a.rx.CumTSN()) {
+		return
+	}
+	d := r.defer_
+	r.defer_ = nil
+	a.resetIncoming(d)
+	for i := range r.kept {
+		if r.kept[i].rsn == d.rsn {
+			r.kept[i].result = wire.ReconfigPerformed
+		}
+	}
+	r.answer(d.rsn, wire.ReconfigPerformed)
+}
+
+func (a *Assoc) resetIncoming(d *deferred) {
+	// What was complete is taken out before the numbers begin anew.
+	a.events.late(Event{Kind: EventStreamReset, Streams: d.sids})
+	if len(d.sids) == 0 {
+		a.rx.ResetAllStreams()
+		return
+	}
+	for _, sid := range d.sids {
+		a.rx.ResetStream(sid)
+	}
+}
+
+// endAsked: the peer wants our outgoing streams reset. ok: our own request will be the answer.
+func (a *Assoc) endAsked(p wire.Param, rsn serial.RSN) (wire.ReconfigResult, bool) {
+	v, err := wire.ParseStreamReset(p)
+	if err != nil || v.Streams() == 0 && a.outStreams > maxReset {
+		return wire.ReconfigDenied, false
+	}
+	sids := make([]uint16, 0, v.Streams())
+	for i := range v.Streams() {
+		sid := v.Stream(i)
+		if int(sid) >= a.outStreams {
+			return wire.ReconfigWrongSSN, false
+		}
+		sids = append(sids, sid)
+	}
+	if v.Streams() == 0 {
+		for sid := range a.outStreams {
+			sids = append(sids, uint16(sid))
+		}
+	}
+	r := a.reconf
+	if r.busy && r.sids != nil && overlaps(r.sids, sids) {
+		return wire.ReconfigNothingToDo, false
+	}
+	r.waiting = append(r.waiting, sids...)
+	a.events.add(Event{Kind: EventStopAsked, Streams: sids})
+	return wire.ReconfigPerformed, false
+}
+
+// overlaps reports whether have holds all of want.
+func overlaps(have, want []uint16) bool {
+	for _, w := range want {
+		found := false
+		for _, h := range have {
+			found = found || h == w
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *Assoc) incomingAdded(p wire.Param) wire.ReconfigResult {
+	_, n, err := wire.ParseAddStreams(p)
+	if err != nil || a.inStreams+int(n) > a.cfg.MaxStreams {
+		return wire.ReconfigDenied
+	}
+	a.inStreams += int(n)
+	a.rx.SetStreams(a.inStreams)
+	a.events.add(Event{Kind: EventStreamsAdded, Reason: "incoming"})
+	return wire.ReconfigPerformed
+}
+
+func (a *Assoc) outgoingAsked(p wire.Param) wire.ReconfigResult {
+	_, n, err := wire.ParseAddStreams(p)
+	if err != nil || a.outStreams+int(n) > a.cfg.MaxStreams {
+		return wire.ReconfigDenied
+	}
+	a.reconf.add += n
+	return wire.ReconfigPerformed
+}
+
+// reconfAnswered takes the peer's answer to our request (RFC 6525 section 5.2.7).
+func (a *Assoc) reconfAnswered(now mono.Time, p wire.Param) {
+	r := a.reconf
+	v, err := wire.ParseReconfigResponse(p)
+	if err != nil || r == nil || !r.busy || v.Response != r.rsn {
+		return
+	}
+	a.errors = 0
+	if v.Result == wire.ReconfigInProgress {
+		if path := a.paths.Data(now); path != nil {
+			a.timers.Set(timerReconf, now.Add(path.RTO.RTO()))
+		}
+		return
+	}
+	a.reconfDone(now, v.Result)
+}
+
+func (a *Assoc) reconfDone(_ mono.Time, result wire.ReconfigResult) {
+	r := a.reconf
+	a.timers.Stop(timerReconf)
+	r.busy, r.due = false, false
+	ok := result == wire.ReconfigPerformed || result == wire.ReconfigNothingToDo
+	if r.sids == nil {
+		if ok {
+			a.outStreams += int(r.adds)
+			a.tx.SetStreams(a.outStreams)
+			a.events.add(Event{Kind: EventStreamsAdded, Reason: "outgoing"})
+		} else {
+			a.events.add(Event{Kind: EventReconfigRefused, Reason: result.String()})
+		}
+		return
+	}
+	ev := Event{Kind: EventStreamEnded, Streams: r.sids}
+	if ok {
+		for _, sid := range r.sids {
+			a.tx.ResetStream(sid)
+		}
+	} else {
+		ev.Kind, ev.Reason = EventReconfigRefused, result.String()
+	}
+	r.sids = nil
+	a.events.add(ev)
+}
