@@ -48,6 +48,8 @@ var (
 		"cc":   leaves,
 		"pmtu": leaves,
 		"udp":  leaves,
+		// what the machine tells
+		"netmon": leaves,
 		// the core
 		"rx":       union(leaves, setOf("wire")),
 		"tx":       union(leaves, setOf("wire", "locator")),
@@ -55,7 +57,7 @@ var (
 		"assoc":    union(tools, outward, setOf("rx", "tx", "path")),
 		"endpoint": union(tools, outward, setOf("rx", "tx", "path", "assoc")),
 		// the corridor and the front door
-		"driver":    union(tools, outward, setOf("gate", "rx", "tx", "path", "assoc", "endpoint", "udp")),
+		"driver":    union(tools, outward, setOf("gate", "rx", "tx", "path", "assoc", "endpoint", "udp", "netmon")),
 		"transport": union(tools, outward, setOf("gate", "rx", "tx", "path", "assoc", "endpoint", "udp", "driver")),
 		// public, for those who want captures: the library it needs stays out of everybody else's program
 		"capture": {},
@@ -91,6 +93,7 @@ var (
 	// outside lists the modules beyond the standard library that the sources of a room may import, by path prefix.
 	outside = map[string][]string{
 		"udp":    {"golang.org/x/sys/"},
+		"netmon": {"golang.org/x/sys/", "github.com/mdlayher/netlink"},
 		"driver": {"golang.org/x/sys/"},
 		"netlab": {"golang.org/x/sys/"},
 		"needs":  {"golang.org/x/sys/"},
