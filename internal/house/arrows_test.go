@@ -68,6 +68,7 @@ var (
 		"needs":      {},
 		"netlab":     {},
 		"house":      {},
+		"hostile":    union(tools, outward, setOf("rx", "tx", "assoc", "endpoint", "transport", "needs")),
 		"field":      setOf("transport", "locator", "heartbeat", "needs", "netlab"),
 		"interop":    setOf("transport", "locator", "heartbeat", "capture", "needs", "netlab", "wire", "wire/debug"),
 	}
