@@ -1,0 +1,426 @@
+package interop
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/needs"
+	"github.com/go-multihome/multihome/internal/netlab"
+	"github.com/go-multihome/multihome/transport"
+)
+
+// Where everybody is in a laboratory: we in host A, the peer in host B.
+const (
+	ourPort     = 5000 // SCTP, and UDP when we listen
+	ourUDPPort  = 6000 // when we dial
+	peerPort    = 7000 // SCTP
+	peerUDPPort = 9899
+)
+
+// program is testdata/peer.c, compiled once.
+var program struct {
+	sync.Mutex
+	path string
+}
+
+// TestMain removes what was compiled.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if program.path != "" {
+		os.RemoveAll(filepath.Dir(program.path))
+	}
+	os.Exit(code)
+}
+
+// peerProgram compiles testdata/peer.c, or says what is missing for that.
+func peerProgram(t testing.TB) string {
+	t.Helper()
+	needs.Linux(t)
+	needs.Program(t, "cc", "gcc")
+	needs.File(t, "/usr/include/stdlib.h", "libc6-dev")
+	needs.File(t, "/usr/include/usrsctp.h", "libusrsctp-dev")
+	program.Lock()
+	defer program.Unlock()
+	if program.path == "" {
+		dir, err := os.MkdirTemp("", "interop")
+		require.NoError(t, err)
+		path := filepath.Join(dir, "peer")
+		out, err := exec.Command("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, filepath.Join("testdata", "peer.c"),
+			"-lusrsctp", "-lpthread").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		program.path = path
+	}
+	return program.path
+}
+
+// child is a program under way whose output is watched.
+type child struct {
+	t    testing.TB
+	name string
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	done chan struct{}
+
+	mu    sync.Mutex
+	lines []string // not yet awaited
+	all   []string // for a failure's reader
+	news  chan struct{}
+	err   error // of Wait
+}
+
+// start runs a program, inside a host if there is one. What it has to say on both outputs is taken as lines.
+func start(t testing.TB, h *netlab.Host, name string, args ...string) *child {
+	t.Helper()
+	c := &child{t: t, name: filepath.Base(name), cmd: exec.Command(name, args...), done: make(chan struct{}), news: make(chan struct{}, 1)}
+	in, err := c.cmd.StdinPipe()
+	require.NoError(t, err)
+	c.in = in
+	out, err := c.cmd.StdoutPipe()
+	require.NoError(t, err)
+	c.cmd.Stderr = c.cmd.Stdout
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if h != nil {
+		err = h.Start(c.cmd)
+	} else {
+		err = c.cmd.Start()
+	}
+	require.NoError(t, err)
+	go c.read(out)
+	t.Cleanup(func() {
+		c.kill()
+		if t.Failed() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			t.Logf("%s:\n%s", strings.Join(c.cmd.Args, " "), strings.Join(c.all, "\n"))
+		}
+	})
+	return c
+}
+
+// maxLines is how many lines are kept: some programs tell of every message.
+const maxLines = 10000
+
+func (c *child) read(out io.Reader) {
+	s := bufio.NewScanner(out)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		c.mu.Lock()
+		if len(c.all) < maxLines {
+			c.all = append(c.all, fmt.Sprintf("%s %s", time.Now().Format("05.000"), s.Text()))
+		}
+		c.lines = append(c.lines, s.Text())
+		c.mu.Unlock()
+		c.wake()
+	}
+	err := c.cmd.Wait()
+	c.mu.Lock()
+	c.err = err
+	c.mu.Unlock()
+	close(c.done)
+	c.wake()
+}
+
+func (c *child) wake() {
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+}
+
+// kill ends the program without a word, as a crash does.
+func (c *child) kill() {
+	c.cmd.Process.Kill()
+	<-c.done
+}
+
+// say tells the program something.
+func (c *child) say(format string, args ...any) {
+	c.t.Helper()
+	_, err := fmt.Fprintf(c.in, format+"\n", args...)
+	require.NoError(c.t, err)
+}
+
+// find takes out the first line that begins with a text.
+func (c *child) find(text string) (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, l := range c.lines {
+		if strings.HasPrefix(l, text) {
+			c.lines = append(c.lines[:i], c.lines[i+1:]...)
+			return l, true
+		}
+	}
+	return "", false
+}
+
+// complains reports whether the program has found something wrong.
+func (c *child) complains() (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lines {
+		if _, rest, _ := strings.Cut(l, " "); strings.HasPrefix(rest, "wrong ") {
+			return l, true
+		}
+	}
+	return "", false
+}
+
+// await waits for a line that begins with a text, and returns it.
+func (c *child) await(text string) string {
+	c.t.Helper()
+	return c.awaitFor(text, patience)
+}
+
+func (c *child) awaitFor(text string, d time.Duration) string {
+	c.t.Helper()
+	timeout := time.After(d)
+	for {
+		// Asked first: what was said before the end is there, then.
+		ended := false
+		select {
+		case <-c.done:
+			ended = true
+		default:
+		}
+		if l, ok := c.find(text); ok {
+			return l
+		}
+		if l, ok := c.complains(); ok {
+			require.FailNow(c.t, "the peer complains", l)
+		}
+		if ended {
+			require.FailNowf(c.t, "the program has ended", "%v, and %q is still waited for", c.err, text)
+		}
+		select {
+		case <-c.news:
+		case <-timeout:
+			require.FailNowf(c.t, "the program is silent", "%q is waited for", text)
+		}
+	}
+}
+
+// awaitEnd waits until the program has ended by itself, and returns everything it said and nobody awaited.
+func (c *child) awaitEnd() []string {
+	c.t.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(patience):
+		require.FailNow(c.t, "the program does not end")
+	}
+	return c.lines
+}
+
+// usrsctp is an association with the peer program in a laboratory.
+type usrsctp struct {
+	lab  *netlab.Lab
+	ours *transport.Association
+	peer *child
+	six  []int // paths in IPv6
+}
+
+// opts are what an association with usrsctp is made of.
+type opts struct {
+	six  []int // paths in IPv6
+	cfg  transport.Config
+	args []string // of the peer
+}
+
+// lab builds a laboratory for a peer or says what is missing.
+func lab(t testing.TB, o netlab.Options) *netlab.Lab {
+	t.Helper()
+	needs.Netns(t)
+	peerProgram(t)
+	return netlab.ForTest(t, o)
+}
+
+// addr is a host's address on a path.
+func addr(h *netlab.Host, path int, six []int) netip.Addr {
+	for _, p := range six {
+		if p == path {
+			return h.Addr6(path)
+		}
+	}
+	return h.Addr4(path)
+}
+
+// pool lists a host's addresses for Dial and Listen; port 0 leaves it out.
+func pool(h *netlab.Host, paths int, six []int, port int) string {
+	var out []string
+	for i := range paths {
+		a := addr(h, i, six).String()
+		switch {
+		case port > 0:
+			a = net.JoinHostPort(a, fmt.Sprint(port))
+		case strings.Contains(a, ":"):
+			a = "[" + a + "]"
+		}
+		out = append(out, a)
+	}
+	return strings.Join(out, ",")
+}
+
+// each makes one option out of each of a host's addresses.
+func each(option string, h *netlab.Host, paths int, six []int) (out []string) {
+	for i := range paths {
+		out = append(out, option, addr(h, i, six).String())
+	}
+	return out
+}
+
+// listen listens in host A.
+func listen(t testing.TB, l *netlab.Lab, o opts) *transport.Listener {
+	t.Helper()
+	cfg := o.cfg
+	cfg.Capture = record(t)
+	var ln *transport.Listener
+	require.NoError(t, l.InA(func() (err error) {
+		ln, err = transport.Listen(pool(l.A, l.Paths(), o.six, ourPort), &cfg)
+		return err
+	}))
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+// startDialling starts a peer that dials us.
+func startDialling(t testing.TB, l *netlab.Lab, o opts) *child {
+	args := []string{"-u", fmt.Sprint(peerUDPPort), "-U", fmt.Sprint(ourPort), "-p", fmt.Sprint(peerPort), "-P", fmt.Sprint(ourPort)}
+	args = append(append(args, each("-b", l.B, l.Paths(), o.six)...), each("-c", l.A, l.Paths(), o.six)...)
+	p := start(t, l.B, peerProgram(t), append(args, o.args...)...)
+	p.await("ready")
+	return p
+}
+
+// startListening starts a peer that waits for us.
+func startListening(t testing.TB, l *netlab.Lab, o opts) *child {
+	args := []string{"-u", fmt.Sprint(peerUDPPort), "-p", fmt.Sprint(peerPort)}
+	args = append(args, each("-b", l.B, l.Paths(), o.six)...)
+	p := start(t, l.B, peerProgram(t), append(args, o.args...)...)
+	p.await("ready")
+	return p
+}
+
+func accept(t testing.TB, ln *transport.Listener) *transport.Association {
+	t.Helper()
+	a, err := ln.AcceptAssociation(within(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { a.Abort("the test is over") })
+	return a
+}
+
+// dial dials the peer from host A.
+func dial(t testing.TB, l *netlab.Lab, o opts) *transport.Association {
+	t.Helper()
+	cfg := o.cfg
+	cfg.Local = pool(l.A, l.Paths(), o.six, 0)
+	cfg.LocalUDPPort, cfg.RemoteUDPPort = ourUDPPort, peerUDPPort
+	cfg.Capture = record(t)
+	a, err := dialWith(t, l, o, &cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { a.Abort("the test is over") })
+	return a
+}
+
+func dialWith(t testing.TB, l *netlab.Lab, o opts, cfg *transport.Config) (a *transport.Association, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	in := l.InA(func() error {
+		a, err = transport.Dial(ctx, pool(l.B, l.Paths(), o.six, peerPort), cfg)
+		return nil
+	})
+	require.NoError(t, in)
+	return a, err
+}
+
+// connect makes an association in one of the roles and waits until every path works, seen from us.
+func connect(t testing.TB, l *netlab.Lab, weDial bool, o opts) *usrsctp {
+	t.Helper()
+	u := &usrsctp{lab: l, six: o.six}
+	if weDial {
+		u.peer = startListening(t, l, o)
+		u.ours = dial(t, l, o)
+	} else {
+		ln := listen(t, l, o)
+		u.peer = startDialling(t, l, o)
+		u.ours = accept(t, ln)
+	}
+	u.peer.await("1 up")
+	u.ready(t)
+	return u
+}
+
+// roles runs a test with us as the one who dials and as the one who listens.
+func roles(t *testing.T, f func(t *testing.T, weDial bool)) {
+	t.Run("we dial", func(t *testing.T) { f(t, true) })
+	t.Run("we listen", func(t *testing.T) { f(t, false) })
+}
+
+// ready waits until every path is active.
+func (u *usrsctp) ready(t testing.TB) {
+	t.Helper()
+	n := u.lab.Paths()
+	ok := func() bool {
+		active := 0
+		for _, p := range u.ours.Paths() {
+			if p.State == heartbeat.Active && !p.Gone {
+				active++
+			}
+		}
+		return active == n
+	}
+	require.Eventually(t, ok, patience, time.Millisecond, "every path must become active:\n%s", u)
+}
+
+// String is what our side knows.
+func (u *usrsctp) String() string {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%+v\n", u.ours.Stats())
+	for _, p := range u.ours.Paths() {
+		fmt.Fprintf(&b, "%+v\n", p)
+	}
+	return b.String()
+}
+
+// tell logs what our side knows if the test has failed.
+func (u *usrsctp) tell(t testing.TB) {
+	if t.Failed() {
+		t.Logf("%s", u)
+	}
+}
+
+// current is the number of the path our data takes.
+func (u *usrsctp) current() int {
+	for _, p := range u.ours.Paths() {
+		if p.Current {
+			for i := range u.lab.Paths() {
+				if p.Path.Local.Addr == addr(u.lab.A, i, u.six) {
+					return i
+				}
+			}
+		}
+	}
+	return -1
+}
+
+// end shuts the association down from our side.
+func (u *usrsctp) end(t testing.TB) {
+	t.Helper()
+	require.NoError(t, u.ours.Shutdown(within(t)))
+	u.peer.await("1 peer-shutdown")
+	u.peer.await("1 eof")
+}

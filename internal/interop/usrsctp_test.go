@@ -1,0 +1,171 @@
+package interop
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-multihome/multihome/internal/needs"
+	"github.com/go-multihome/multihome/internal/netlab"
+)
+
+// quick makes usrsctp notice within a tenth of a second that a path is dead; by default that takes it a minute.
+var quick = []string{"-t", "100", "-f", "0", "-h", "500"}
+
+// fileSize is what goes each way over paths that are cut.
+func fileSize() int64 {
+	if needs.Race {
+		return 12 << 20
+	}
+	return 100e6
+}
+
+// Seeds of what we send and of what the peer sends.
+const (
+	ourSeed  = 1
+	peerSeed = 2
+)
+
+// progress is how far a transfer on stream 0 has come, in our direction of reading.
+type progress struct {
+	got  chan int64
+	done chan error
+}
+
+// begin sends and receives n bytes on stream 0 at once. The peer was told the seed to check.
+func (u *usrsctp) begin(n int64) *progress {
+	p := &progress{got: make(chan int64, 1), done: make(chan error, 2)}
+	u.peer.say("1 send %d 0 1 1 %d 8000", peerSeed, n)
+	u.peer.say("1 wait %d", n)
+	go func() { p.done <- send(u.ours, ourSeed, 0, n, 16<<10) }()
+	go func() {
+		p.done <- receive(u.ours, peerSeed, 0, n, func(got int64) {
+			select {
+			case <-p.got:
+			default:
+			}
+			p.got <- got
+		})
+	}()
+	return p
+}
+
+// reach waits until a number of bytes has arrived at our side.
+func (p *progress) reach(t testing.TB, u *usrsctp, n int64) {
+	t.Helper()
+	got, stuck := int64(0), time.NewTimer(patience)
+	for got < n {
+		select {
+		case got = <-p.got:
+			stuck.Reset(patience)
+		case err := <-p.done:
+			require.NoError(t, err)
+			p.done <- nil
+			if got < n {
+				time.Sleep(time.Millisecond) // our writer may be through before our reader
+			}
+		case <-stuck.C:
+			require.FailNowf(t, "the transfer stands still", "at %d of %d bytes\n%s", got, n, u)
+		}
+	}
+}
+
+// finish waits for both directions.
+func (p *progress) finish(t testing.TB, u *usrsctp, n int64) {
+	t.Helper()
+	for range 2 {
+		select {
+		case err := <-p.done:
+			require.NoError(t, err)
+		case <-time.After(2 * patience):
+			require.FailNowf(t, "the transfer stands still", "%s", u)
+		}
+	}
+	require.Equal(t, fmt.Sprintf("1 received %d", n), u.peer.await("1 received"))
+	u.peer.await("1 sent")
+}
+
+// TestUsrsctpTwoPaths moves a file each way while each of two paths is cut once.
+func TestUsrsctpTwoPaths(t *testing.T) {
+	for _, six := range [][]int{nil, {1}} {
+		name := "IPv4"
+		if six != nil {
+			name = "one path of each family"
+		}
+		t.Run(name, func(t *testing.T) {
+			roles(t, func(t *testing.T, weDial bool) {
+				l := lab(t, netlab.Options{})
+				n := fileSize()
+				if six != nil {
+					n /= 10
+				}
+				u := connect(t, l, weDial, opts{six: six, args: append([]string{"-e", fmt.Sprint(ourSeed), "-r", "1000000", "-s", "1000000"}, quick...)})
+				defer u.tell(t)
+				start := time.Now()
+				p := u.begin(n)
+				p.reach(t, u, n/5)
+				first := u.current()
+				require.GreaterOrEqual(t, first, 0)
+				require.NoError(t, l.Cut(first, netlab.Both))
+				p.reach(t, u, 2*n/5)
+				require.NotEqual(t, first, u.current(), "data has left the path that is cut")
+				require.NoError(t, l.Restore(first))
+				u.ready(t)
+				p.reach(t, u, 3*n/5)
+				second := 1 - first
+				require.NoError(t, l.Cut(second, netlab.Both))
+				p.reach(t, u, 4*n/5)
+				require.Equal(t, first, u.current(), "data has left the path that is cut")
+				require.NoError(t, l.Restore(second))
+				p.finish(t, u, n)
+				d := time.Since(start)
+				t.Logf("%d bytes each way in %v, %.0f Mbit/s each way", n, d.Round(time.Millisecond), float64(n)*8/1e6/d.Seconds())
+				u.end(t)
+			})
+		})
+	}
+}
+
+// TestUsrsctpShutdown ends associations in order, from either side, with data still under way.
+func TestUsrsctpShutdown(t *testing.T) {
+	const n = 1 << 20
+	check := []string{"-e", fmt.Sprint(ourSeed)}
+	t.Run("by us", func(t *testing.T) {
+		roles(t, func(t *testing.T, weDial bool) {
+			u := connect(t, lab(t, netlab.Options{}), weDial, opts{args: check})
+			require.NoError(t, send(u.ours, ourSeed, 0, n, 10000))
+			u.peer.say("1 wait %d", n)
+			require.NoError(t, u.ours.Close())
+			u.peer.await(fmt.Sprintf("1 received %d", n))
+			u.peer.await("1 eof")
+		})
+	})
+	t.Run("by usrsctp", func(t *testing.T) {
+		roles(t, func(t *testing.T, weDial bool) {
+			u := connect(t, lab(t, netlab.Options{}), weDial, opts{args: check})
+			u.peer.say("1 send %d 0 1 1 %d 10000", peerSeed, n)
+			got := make(chan error, 1)
+			u.peer.await("1 sent") // into its buffer
+			u.peer.say("1 shutdown")
+			go func() { got <- receive(u.ours, peerSeed, 0, n, nil) }()
+			require.NoError(t, <-got)
+			_, err := u.ours.Read(make([]byte, 1))
+			require.EqualError(t, err, "EOF")
+			require.NoError(t, u.ours.Close())
+			require.NoError(t, u.ours.Err())
+		})
+	})
+	t.Run("by both", func(t *testing.T) {
+		roles(t, func(t *testing.T, weDial bool) {
+			u := connect(t, lab(t, netlab.Options{Delay: 20 * time.Millisecond}), weDial, opts{args: check})
+			p := u.begin(n / 4)
+			p.finish(t, u, n/4)
+			u.peer.say("1 shutdown")
+			require.NoError(t, u.ours.Close())
+			u.peer.await("1 eof")
+			require.NoError(t, u.ours.Err())
+		})
+	})
+}
