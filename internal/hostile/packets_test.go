@@ -468,5 +468,9 @@ func (k *attacker) spoil(m *aim) {
 
 // arrival draws the socket.
 func (k *attacker) arrival(h *host, src netip.AddrPort) assoc.Arrival {
-	return assoc.Arrival{Local: k.rnd.IntN(len(h.local)), Peer: src}
+	return arrival(h, k.rnd.IntN(2), src)
+}
+
+func arrival(h *host, local int, src netip.AddrPort) assoc.Arrival {
+	return assoc.Arrival{Local: local % len(h.local), Peer: src}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/endpoint"
-	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/wire"
@@ -350,23 +349,7 @@ func (s *storm) settle() {
 			s.close(c)
 		}
 	}
-	for _, h := range [2]*host{s.a, s.b} {
-		for _, c := range h.conns {
-			if s.insane || !c.live {
-				c.ent.Assoc.Shutdown(s.now)
-				c.touched = true
-			}
-		}
-	}
-	// Peers that never answer are given up after Association.Max.Retrans, which takes minutes.
-	s.world.idle(20 * time.Minute)
-	for _, h := range [2]*host{s.a, s.b} {
-		st := h.ep.Stats()
-		require.Zero(s.t, h.ep.Len(), "%s: %+v", h.name, st)
-		require.Empty(s.t, h.conns)
-		tags, addrs := h.ep.Tables()
-		require.Zero(s.t, tags+addrs, "%s: %d tags, %d addresses are left", h.name, tags, addrs)
-	}
+	s.dissolve()
 }
 
 func heap() uint64 {
@@ -390,7 +373,7 @@ func TestStrangers(t *testing.T) {
 	s.run(n - n/10)
 	after := heap()
 	t.Logf("%d packets in %v of the network's time; heap %d KiB before, %d KiB after; largest answer %.2f times its cause; %d dialled",
-		n, s.now.Sub(mono.Time(time.Hour)), before>>10, after>>10, s.worst, s.dialled)
+		n, s.now.Sub(start), before>>10, after>>10, s.worst, s.dialled)
 	t.Logf("a: %+v", s.a.ep.Stats())
 	t.Logf("b: %+v", s.b.ep.Stats())
 	require.Less(t, int64(after)-int64(before), int64(4<<20), "the heap grew")
@@ -411,7 +394,7 @@ func TestInsanePeer(t *testing.T) {
 	s.run(n - n/10)
 	after := heap()
 	t.Logf("%d packets, %d landed, in %v; heap %d KiB before, %d KiB after; %d dialled", n, s.landed,
-		s.now.Sub(mono.Time(time.Hour)), before>>10, after>>10, s.dialled)
+		s.now.Sub(start), before>>10, after>>10, s.dialled)
 	t.Logf("ends: %v", s.ends)
 	t.Logf("b: %+v", s.b.ep.Stats())
 	require.Greater(t, s.landed, n/20)

@@ -86,6 +86,9 @@ type capture struct {
 	pkt  []byte
 }
 
+// start is when every world begins.
+const start = mono.Time(time.Hour)
+
 const (
 	netDelay = 5 * time.Millisecond
 	tick     = time.Millisecond
@@ -113,7 +116,7 @@ func newHost(name string, rnd *rand.Rand, change func(*endpoint.Config), addrs .
 
 func newWorld(t testing.TB, seed uint64, change func(*endpoint.Config)) *world {
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	w := &world{t: t, rnd: rnd, now: mono.Time(time.Hour), lent: pktbuf.NewBatch(), ends: map[string]int{}}
+	w := &world{t: t, rnd: rnd, now: start, lent: pktbuf.NewBatch(), ends: map[string]int{}}
 	w.a = newHost("a", rnd, change, addrsA...)
 	w.b = newHost("b", rnd, change, addrsB...)
 	require.NoError(t, w.b.ep.Listen(port, nil))
@@ -122,7 +125,7 @@ func newWorld(t testing.TB, seed uint64, change func(*endpoint.Config)) *world {
 
 func (w *world) failf(format string, args ...any) {
 	w.t.Helper()
-	w.t.Fatalf("at %v: %s", w.now.Sub(mono.Time(time.Hour)), fmt.Sprintf(format, args...))
+	w.t.Fatalf("at %v: %s", w.now.Sub(start), fmt.Sprintf(format, args...))
 }
 
 // host returns who has an address, with the index of the locator.
@@ -555,6 +558,24 @@ func (w *world) idle(d time.Duration) {
 		}
 		w.now = max(w.now, next.Add(-tick))
 		w.step()
+	}
+}
+
+// dissolve ends every association and checks that nothing is left of any. Peers that never answer are given up after
+// Association.Max.Retrans, which takes minutes.
+func (w *world) dissolve() {
+	for _, h := range [2]*host{w.a, w.b} {
+		for _, c := range h.conns {
+			c.closing, c.touched = true, true
+			c.ent.Assoc.Shutdown(w.now)
+		}
+	}
+	w.idle(20 * time.Minute)
+	for _, h := range [2]*host{w.a, w.b} {
+		tags, addrs := h.ep.Tables()
+		if n := h.ep.Len(); n+len(h.conns)+tags+addrs > 0 {
+			w.failf("%s: %d associations (%d), %d tags, %d addresses are left: %+v", h.name, n, len(h.conns), tags, addrs, h.ep.Stats())
+		}
 	}
 }
 
