@@ -75,6 +75,7 @@ func (a *Assoc) takeAck(now mono.Time, in *inbound, sc *ackScratch, err error) {
 	}
 	ackPool.Put(sc)
 	if err == nil {
+		a.forwardDue = a.tx.Forward()
 		a.progressShutdown(now)
 	}
 }

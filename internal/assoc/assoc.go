@@ -35,10 +35,11 @@ type Arrival struct {
 
 // The association's own deadlines. Those of a path live in the path, those of SACK and loss detection in rx and tx.
 const (
-	timerT2     = iota // RFC 9260 section 9.2
-	timerWindow        // the first zero window probe, RFC 9260 section 6.1 A
-	timerGuard         // T5-shutdown-guard, RFC 9260 section 9.2
-	timerReconf        // RFC 6525 section 5.1.1
+	timerT2      = iota // RFC 9260 section 9.2
+	timerWindow         // the first zero window probe, RFC 9260 section 6.1 A
+	timerGuard          // T5-shutdown-guard, RFC 9260 section 9.2
+	timerReconf         // RFC 6525 section 5.1.1
+	timerForward        // FORWARD-TSN is repeated, RFC 3758 section 3.5 C5
 )
 
 // Assoc is one association.
@@ -56,30 +57,31 @@ type Assoc struct {
 	peerWindow       uint32 // as announced last
 	peer             Peer
 
-	paths     path.Table
-	rx        rx.Receiver
-	tx        tx.Sender
-	reconf    *reconf // only once streams were ended or added
-	setup     *setup  // only while the association is being dialled
-	timers    timer.Table
-	out       outbox
-	events    events
-	ident     identity
-	errors    int       // consecutive unanswered transmissions, RFC 9260 section 8.1
-	erred     mono.Time // when errors was last counted up
-	probed    uint16    // probes sent for it
-	probing   int8      // path whose chunks are probed on an alternate, -1: none
-	lastSack  mono.Time // last SACK from the peer
-	sackFrom  locator.PathID
-	sack      sackChoice
-	busy      bool   // data was sent or received since the monitors were last told
-	zwp       int    // zero window probes in a row (RFC 9260 section 6.1 A)
-	redundant int    // paths that carry each redundant message; zero until one was sent
-	stalled   int    // T3-rtx expirations since data was last acknowledged
-	zwpDue    bool   // the first one may go: timerWindow fired
-	told      uint16 // bit per local locator the peer was told of
-	err       error
-	stats     Counters
+	paths      path.Table
+	rx         rx.Receiver
+	tx         tx.Sender
+	reconf     *reconf // only once streams were ended or added
+	setup      *setup  // only while the association is being dialled
+	timers     timer.Table
+	out        outbox
+	events     events
+	ident      identity
+	errors     int       // consecutive unanswered transmissions, RFC 9260 section 8.1
+	erred      mono.Time // when errors was last counted up
+	probed     uint16    // probes sent for it
+	probing    int8      // path whose chunks are probed on an alternate, -1: none
+	lastSack   mono.Time // last SACK from the peer
+	sackFrom   locator.PathID
+	sack       sackChoice
+	busy       bool   // data was sent or received since the monitors were last told
+	zwp        int    // zero window probes in a row (RFC 9260 section 6.1 A)
+	redundant  int    // paths that carry each redundant message; zero until one was sent
+	forwardDue bool   // a FORWARD-TSN must go out
+	stalled    int    // T3-rtx expirations since data was last acknowledged
+	zwpDue     bool   // the first one may go: timerWindow fired
+	told       uint16 // bit per local locator the peer was told of
+	err        error
+	stats      Counters
 }
 
 // Peer is what the peer announced in its INIT or INIT ACK.
@@ -135,6 +137,7 @@ func (a *Assoc) init(cfg *Config, local []locator.Locator) {
 // open sets up both directions once the peer's numbers are known.
 func (a *Assoc) open() {
 	a.rx.Init(&rx.Config{InitialTSN: a.peerTSN, Streams: a.inStreams, Window: a.cfg.Window, SackDelay: a.cfg.SackDelay,
-		SackEvery: a.cfg.SackEvery})
-	a.tx.Init(&tx.Config{InitialTSN: a.myTSN, Streams: a.outStreams, PeerWindow: a.peerWindow})
+		SackEvery: a.cfg.SackEvery, Interleaving: a.interleaving()})
+	a.tx.Init(&tx.Config{InitialTSN: a.myTSN, Streams: a.outStreams, PeerWindow: a.peerWindow, Interleaving: a.interleaving(),
+		Partial: a.partial(), KeepAbandoned: a.cfg.KeepAbandoned})
 }

@@ -239,6 +239,9 @@ func (a *Assoc) emitInit(now mono.Time, out *pktbuf.Batch, t *attempt, pair int)
 		b.CookiePreservative(s.preserve)
 	}
 	b.SupportedExt(a.cfg.Extensions()...)
+	if !a.cfg.NoPartial {
+		b.ForwardTSNParam()
+	}
 	if pad := a.cfg.InitPadding - b.Len(); t == &s.full && pad >= 4 {
 		// Room for the answer: a careful peer sends no more than three times what it got (RFC 4820 section 4).
 		b.PadParam(pad)
@@ -345,7 +348,7 @@ func (a *Assoc) readInitAck(from Arrival, c wire.Chunk) (*answer, string) {
 
 // PeerOf collects what an INIT or INIT ACK announced.
 func PeerOf(in *wire.Init, sp *wire.SetupParams) Peer {
-	return Peer{OutStreams: in.OutStreams, InStreams: in.InStreams, Window: in.ARwnd, ForwardTSN: sp.ForwardTSN,
+	return Peer{OutStreams: in.OutStreams, InStreams: in.InStreams, Window: in.ARwnd, ForwardTSN: sp.CanForwardTSN(),
 		Interleaving: sp.Ext.Has(wire.TypeIData), Reconfig: sp.Ext.Has(wire.TypeReconfig), Pad: sp.Ext.Has(wire.TypePad), Listed: len(sp.Addrs)}
 }
 

@@ -35,6 +35,10 @@ type Config struct {
 
 	ConfirmBurst int // heartbeats per RTO to unconfirmed locators we dialled, default 4 (HB.Max.Burst)
 
+	NoPartial     bool // do not announce partial reliability (RFC 3758)
+	Interleaving  bool // announce I-DATA, and use it when the peer does too (RFC 8260)
+	KeepAbandoned bool // EventSendFailed carries the bytes that were given up
+
 	NoReconfig bool // do not announce stream re-configuration (RFC 6525)
 	MaxStreams int  // streams each way that re-configuration may add up to, default 65535
 
@@ -93,6 +97,15 @@ func (c *Config) Extensions() []wire.ChunkType {
 	ext := []wire.ChunkType{wire.TypePad}
 	if c.reconfig() {
 		ext = append(ext, wire.TypeReconfig)
+	}
+	if !c.NoPartial {
+		ext = append(ext, wire.TypeForwardTSN)
+	}
+	if c.Interleaving {
+		ext = append(ext, wire.TypeIData)
+		if !c.NoPartial {
+			ext = append(ext, wire.TypeIForwardTSN)
+		}
 	}
 	return ext
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/rx"
+	"github.com/go-multihome/multihome/internal/tx"
 	"github.com/go-multihome/multihome/internal/wire"
 	"github.com/go-multihome/multihome/locator"
 )
@@ -22,6 +23,7 @@ const (
 	EventPathGone                             // Path, Reason: a pair was taken out of use
 	EventRestart                              // the peer restarted (RFC 9260 section 5.2.4.1): both directions began anew
 	EventSpace                                // acknowledged data was freed
+	EventSendFailed                           // Failed: a message was given up (RFC 3758)
 	EventStreamReset                          // Streams: the peer ended these, behind what was delivered; none listed: all
 	EventStreamEnded                          // Streams: our end of these is known to the peer, the identifiers begin anew
 	EventStopAsked                            // Streams: the peer asked for the end of these; it is under way
@@ -43,6 +45,7 @@ type Event struct {
 	Reason   string
 	Err      error
 	Streams  []uint16
+	Failed   tx.Abandoned
 	Unsent   int // bytes of user data never acknowledged
 }
 
@@ -77,6 +80,9 @@ func (a *Assoc) NextEvent() (Event, bool) {
 	}
 	if part, ok := a.rx.NextPart(); ok {
 		return Event{Kind: EventPart, Part: part}, true
+	}
+	if f, ok := a.tx.NextAbandoned(); ok {
+		return Event{Kind: EventSendFailed, Failed: f}, true
 	}
 	if e.space {
 		e.space = false

@@ -127,6 +127,14 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 		a.handleShutdownAck(now, in)
 	case wire.TypeShutdownComplete:
 		a.handleShutdownComplete(now, in, c)
+	case wire.TypeIData:
+		if !a.interleaving() {
+			a.unknownChunk(in, c)
+			return
+		}
+		a.handleData(now, in, c)
+	case wire.TypeForwardTSN, wire.TypeIForwardTSN:
+		a.handleForward(now, in, c)
 	case wire.TypeReconfig:
 		a.handleReconf(now, c)
 	case wire.TypeCookieEcho, wire.TypePad, wire.TypeECNE, wire.TypeCWR:

@@ -49,7 +49,7 @@ func (a *Assoc) emit(now mono.Time, out *pktbuf.Batch) bool {
 	if a.state < Established {
 		return false
 	}
-	return a.emitHeartbeats(now, out) || a.emitProbes(now, out) || a.emitCopies(now, out) || a.emitReconf(now, out) || a.emitStop(now, out) || a.emitData(now, out)
+	return a.emitHeartbeats(now, out) || a.emitProbes(now, out) || a.emitCopies(now, out) || a.emitForward(now, out) || a.emitReconf(now, out) || a.emitStop(now, out) || a.emitData(now, out)
 }
 
 // openPacket begins a packet for a path in the batch's slab.

@@ -86,6 +86,10 @@ func (a *Assoc) Timeout(now mono.Time) {
 	if a.timers.Fired(timerWindow, now) {
 		a.zwpDue = true
 	}
+	if a.timers.Fired(timerForward, now) {
+		a.forwardDue = true
+	}
+	a.tx.Expire(now)
 	if a.timers.Fired(timerReconf, now) {
 		a.reconfExpired(now)
 	}

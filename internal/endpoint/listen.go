@@ -217,6 +217,9 @@ func (e *Endpoint) buildInitAck(b *wire.Builder, ck *assoc.Cookie, sp *wire.Setu
 	}
 	if options {
 		ok = ok && b.SupportedExt(c.Extensions()...)
+		if !c.NoPartial && sp.CanForwardTSN() {
+			ok = ok && b.ForwardTSNParam()
+		}
 		for _, raw := range sp.Unrecognized {
 			ok = ok && b.UnrecognizedParam(raw)
 		}

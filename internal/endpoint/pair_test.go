@@ -26,6 +26,23 @@ type side struct {
 	events []assoc.Event
 	got    map[uint16][]byte
 	parts  int
+	msgs   map[uint16][][]byte // whole messages
+	open   map[uint16][]byte   // the one being received
+}
+
+// part puts messages together.
+func (s *side) part(ev assoc.Event) {
+	sid := ev.Part.SID
+	if ev.Part.Begin || ev.Part.Broken {
+		s.open[sid] = nil
+	}
+	for b := ev.Part.Data.Head; b != nil; b = b.Next() {
+		s.open[sid] = append(s.open[sid], b.Bytes()...)
+	}
+	if ev.Part.End {
+		s.msgs[sid] = append(s.msgs[sid], s.open[sid])
+		s.open[sid] = nil
+	}
 }
 
 type flight struct {
@@ -47,21 +64,24 @@ type pair struct {
 	sent  int
 }
 
-func newSide(name string, rnd *rand.Rand, addrs ...string) *side {
-	s := &side{name: name, got: map[uint16][]byte{}}
+func newSide(name string, cfg assoc.Config, rnd *rand.Rand, addrs ...string) *side {
+	s := &side{name: name, got: map[uint16][]byte{}, msgs: map[uint16][][]byte{}, open: map[uint16][]byte{}}
 	var ls []locator.Locator
 	for _, a := range addrs {
 		ls = append(ls, locator.FromAddrPort(netip.MustParseAddrPort(a)))
 	}
-	s.ep = New(Config{Assoc: assoc.Config{Random: rnd.Uint64, Check: true}, Local: ls})
+	cfg.Random, cfg.Check = rnd.Uint64, true
+	s.ep = New(Config{Assoc: cfg, Local: ls})
 	return s
 }
 
-func newPair(t *testing.T) *pair {
+func newPair(t *testing.T) *pair { return newPairWith(t, assoc.Config{}) }
+
+func newPairWith(t *testing.T, cfg assoc.Config) *pair {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	p := &pair{t: t, now: mono.Time(time.Hour), delay: 5 * time.Millisecond}
-	p.a = newSide("a", rnd, "10.0.0.1:9899", "10.0.1.1:9899")
-	p.b = newSide("b", rnd, "10.0.0.2:5000", "10.0.1.2:5000")
+	p.a = newSide("a", cfg, rnd, "10.0.0.1:9899", "10.0.1.1:9899")
+	p.b = newSide("b", cfg, rnd, "10.0.0.2:5000", "10.0.1.2:5000")
 	require.NoError(t, p.b.ep.Listen(5000, nil))
 	return p
 }
@@ -84,6 +104,7 @@ func (p *pair) flush(s *side) {
 		for ev, ok := ent.Assoc.NextEvent(); ok; ev, ok = ent.Assoc.NextEvent() {
 			if ev.Kind == assoc.EventPart {
 				s.parts++
+				s.part(ev)
 				for b := ev.Part.Data.Head; b != nil; b = b.Next() {
 					s.got[ev.Part.SID] = append(s.got[ev.Part.SID], b.Bytes()...)
 				}

@@ -120,7 +120,7 @@ func (s *Sender) advance(cum uint64, now mono.Time, rtt *[locator.MaxPaths]RTT, 
 	res.CumAdvanced = cum >= s.base
 	for idx := s.base; idx <= cum; idx++ {
 		c := s.at(idx)
-		if c.fate != fateAcked {
+		if c.fate != fateAcked && c.fate != fateAbandoned {
 			s.ack(c, idx, now, rtt, res)
 		}
 		res.Freed += int(c.size)
@@ -139,6 +139,7 @@ func (s *Sender) settle(now mono.Time, rtt *[locator.MaxPaths]RTT, res *AckResul
 			pa.RTT = max(1, now.Sub(pa.sample)) // zero would read as no sample
 		}
 	}
+	s.doom()
 }
 
 // ack notes the first news that the chunk of TSN idx has arrived.

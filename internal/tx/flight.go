@@ -16,6 +16,7 @@ const (
 	fateNone        fate = iota // the slot is empty: not sent, or covered by the cumulative TSN and forgotten
 	fateOutstanding             // under way on at least one path
 	fateLost                    // no transmission of it is believed in any more: waits to be sent again
+	fateAbandoned               // given up: forwarded over (RFC 3758)
 	fateAcked                   // reported by a gap block; the peer may still take that back
 	fates
 )
@@ -23,9 +24,10 @@ const (
 // moves is the table of legal moves: moves[from] has the bit of every fate that may follow.
 var moves = [fates]uint8{
 	fateNone:        1 << fateOutstanding,
-	fateOutstanding: 1<<fateLost | 1<<fateAcked,
-	fateLost:        1<<fateOutstanding | 1<<fateAcked,
-	fateAcked:       1<<fateNone | 1<<fateOutstanding, // forgotten under the cumulative TSN; reneged
+	fateOutstanding: 1<<fateLost | 1<<fateAcked | 1<<fateAbandoned,
+	fateLost:        1<<fateOutstanding | 1<<fateAcked | 1<<fateAbandoned,
+	fateAbandoned:   1 << fateNone,
+	fateAcked:       1<<fateNone | 1<<fateOutstanding | 1<<fateAbandoned, // forgotten under the cumulative TSN; reneged
 }
 
 func (f fate) canMove(to fate) bool { return moves[f]>>to&1 != 0 }
@@ -188,6 +190,10 @@ func (s *Sender) markLost(c *chunk, pos uint32) {
 	s.mark(&s.lost, pos)
 	if s.cand.has(pos) {
 		s.cand.clear(pos)
+	}
+	if s.spent(c) {
+		up := s.upOf()
+		up.doomed = append(up.doomed, c.msg) // others walk the window now: see doom
 	}
 }
 

@@ -39,6 +39,10 @@ func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
 	for s.queued > 0 && limit > 0 && sent < g.Budget {
 		st := s.pick()
 		m := st.head
+		if s.over(m, g.Now) {
+			s.abandon(m)
+			continue
+		}
 		if m.Wish != g.Wish {
 			break
 		}
@@ -93,6 +97,10 @@ func (s *Sender) cut(b *wire.Builder, g *Grant, st *stream, n int) bool {
 	if !m.started() {
 		st.count(m.Unordered, s.interleaving)
 	}
+	if m.cuts == 0 {
+		m.first = s.next
+	}
+	m.cuts++
 	m.advance(n)
 	m.fsn++
 	c.move(fateOutstanding)

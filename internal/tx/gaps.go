@@ -46,7 +46,9 @@ func (s *Sender) compareGaps(now mono.Time, n int, rtt *[locator.MaxPaths]RTT, r
 	news := minus{a: s.newGaps, b: s.gaps, from: s.base}
 	for sp, ok := news.next(); ok; sp, ok = news.next() {
 		for idx := sp.lo; idx != sp.hi; idx++ {
-			s.ack(s.at(idx), idx, now, rtt, res)
+			if c := s.at(idx); c.fate != fateAbandoned {
+				s.ack(c, idx, now, rtt, res)
+			}
 		}
 	}
 	full := n >= fullList && n >= s.longest
@@ -62,7 +64,13 @@ func (s *Sender) compareGaps(now mono.Time, n int, rtt *[locator.MaxPaths]RTT, r
 			continue
 		}
 		for idx := sp.lo; idx != sp.hi; idx++ {
-			s.renege(s.at(idx), idx, now, res)
+			switch c := s.at(idx); {
+			case c.fate != fateAcked:
+			case c.msg.abandoned:
+				c.move(fateAbandoned)
+			default:
+				s.renege(c, idx, now, res)
+			}
 		}
 	}
 	s.gaps, s.newGaps = s.newGaps, s.gaps

@@ -510,10 +510,11 @@ func TestZeroSender(t *testing.T) {
 }
 
 func TestFates(t *testing.T) {
-	names := [fates]string{"none", "outstanding", "lost", "acked"}
+	names := [fates]string{"none", "outstanding", "lost", "abandoned", "acked"}
 	legal := map[[2]string]bool{
 		{"none", "outstanding"}: true, {"outstanding", "lost"}: true, {"outstanding", "acked"}: true,
 		{"lost", "outstanding"}: true, {"lost", "acked"}: true, {"acked", "none"}: true, {"acked", "outstanding"}: true,
+		{"outstanding", "abandoned"}: true, {"lost", "abandoned"}: true, {"acked", "abandoned"}: true, {"abandoned", "none"}: true,
 	}
 	for from := range fates {
 		for to := range fates {

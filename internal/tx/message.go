@@ -1,6 +1,7 @@
 package tx
 
 import (
+	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/serial"
 )
@@ -11,10 +12,13 @@ import (
 // Its bytes lie in one chain of any length. They are copied from there into a packet at every transmission, so nothing
 // is cloned for a resend.
 type Message struct {
-	SID       uint16       // outbound stream
-	PPID      uint32       // payload protocol identifier, passed through (RFC 9260 section 3.3.1)
-	Unordered bool         // delivered without regard to the stream's order (RFC 9260 section 6.6)
-	Immediate bool         // the last fragment carries the I bit: the peer should acknowledge at once (RFC 9260 section 6.1)
+	SID       uint16    // outbound stream
+	PPID      uint32    // payload protocol identifier, passed through (RFC 9260 section 3.3.1)
+	Unordered bool      // delivered without regard to the stream's order (RFC 9260 section 6.6)
+	Immediate bool      // the last fragment carries the I bit: the peer should acknowledge at once (RFC 9260 section 6.1)
+	Expires   mono.Time // given up from here on, unless all of it was sent by then (RFC 3758 section 4.1); zero: never
+	LimitRtx  bool      // given up when a part of it would be sent more than MaxRtx times again (RFC 7496 section 3.1)
+	MaxRtx    uint16
 	Redundant bool         // its chunks go out on several paths at once, see AppendCopy
 	Wish      uint8        // what path it wants, for the owner to understand: a Grant takes messages of one wish only
 	Data      pktbuf.Chain // the payload; at least one byte
@@ -31,6 +35,11 @@ type Message struct {
 	headLeft int        // bytes of Data.Head not yet acknowledged
 	seq      uint32     // SSN (DATA) or MID (I-DATA), given when the first fragment is cut
 	fsn      serial.FSN // of the next fragment (RFC 8260 section 2.1)
+
+	first     uint64 // TSN of the first fragment
+	cuts      int    // fragments cut
+	size      int    // bytes it had
+	abandoned bool
 }
 
 var messages pktbuf.Pool[Message]
@@ -47,7 +56,7 @@ func (m *Message) Free() {
 
 // begin sets the cursors of a message that enters a queue.
 func (m *Message) begin() {
-	m.left = m.Data.Len
+	m.left, m.size = m.Data.Len, m.Data.Len
 	m.headLeft = m.Data.Head.Len()
 	m.cutBuf, m.cutOff = m.Data.Head, 0
 	m.skip()
@@ -62,7 +71,7 @@ func (m *Message) skip() {
 }
 
 // started reports whether a fragment of it was cut.
-func (m *Message) started() bool { return m.left != m.Data.Len }
+func (m *Message) started() bool { return m.cuts > 0 }
 
 // advance moves the cut cursor over n bytes.
 func (m *Message) advance(n int) {

@@ -139,4 +139,5 @@ func (s *Sender) RackTimeout(now mono.Time, rtt *[locator.MaxPaths]RTT, res *Ack
 			s.detect(p, now, &rtt[p], res)
 		}
 	}
+	s.doom()
 }

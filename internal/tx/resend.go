@@ -27,6 +27,10 @@ func (s *Sender) AppendResend(b *wire.Builder, g *Grant) int {
 	for s.lost.n > 0 && sent < g.Budget {
 		idx := s.nextLost()
 		c := s.at(idx)
+		if s.over(c.msg, g.Now) {
+			s.abandon(c.msg)
+			continue
+		}
 		if !s.write(b, c, idx, g.Immediate) {
 			break
 		}
@@ -45,6 +49,7 @@ func (s *Sender) AppendResend(b *wire.Builder, g *Grant) int {
 // Answers to the originals are still understood: they take chunks off the list again.
 func (s *Sender) Retarget(p locator.PathID) int {
 	n, _ := s.evict(p)
+	s.doom()
 	return n
 }
 
@@ -52,5 +57,6 @@ func (s *Sender) Retarget(p locator.PathID) int {
 // marked lost. It returns the payload bytes marked.
 func (s *Sender) Timeout(p locator.PathID) int {
 	_, n := s.evict(p)
+	s.doom()
 	return n
 }

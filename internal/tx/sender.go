@@ -21,6 +21,9 @@ type Config struct {
 	Streams      int        // outbound streams, 1 to 65535
 	PeerWindow   uint32     // the peer's a_rwnd from INIT or INIT ACK, bytes
 	Interleaving bool       // I-DATA instead of DATA (RFC 8260)
+
+	Partial       bool // the peer takes FORWARD-TSN: messages may be given up (RFC 3758)
+	KeepAbandoned bool // hand their bytes out with NextAbandoned
 }
 
 // Grant is leave to send on one path.
@@ -48,6 +51,9 @@ type Sender struct {
 
 	probing      bool // the chunk at base is a zero window probe
 	interleaving bool
+	partial      bool
+	keep         bool
+	up           *givenUp // once a message was given up
 
 	// Payload bytes, each in exactly one of the first three, or acknowledged by a gap block.
 	queued    int // not cut yet
@@ -81,6 +87,8 @@ func (s *Sender) Init(cfg *Config) {
 		streams:      cfg.Streams,
 		largest:      1,
 		interleaving: cfg.Interleaving,
+		partial:      cfg.Partial,
+		keep:         cfg.KeepAbandoned,
 	}
 	s.sched = &s.rr
 }
