@@ -33,9 +33,9 @@ const maxReplies = 32
 type outbox struct {
 	replies  []reply
 	dropped  uint64
-	shutdown bool // a SHUTDOWN chunk is due
-	shutAck  bool // a SHUTDOWN ACK chunk is due
-	abort    bool // an ABORT is due: the last packet
+	shutdown bool  // a SHUTDOWN chunk is due
+	shutAck  bool  // a SHUTDOWN ACK chunk is due
+	abort    uint8 // packets with the ABORT that are due: the last ones
 	cause    wire.CauseCode
 	text     string
 	toAlt    bool // the next SHUTDOWN or SHUTDOWN ACK goes to an alternate

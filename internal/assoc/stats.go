@@ -29,6 +29,7 @@ type Counters struct {
 	PathChanges                  uint64 // times data moved to another path
 	Restarts                     uint64 // the peer restarted
 	Shrunk                       uint64 // paths reduced to small packets because data was stuck
+	IllegalMoves                 uint64 // of the state: a mistake of this package, please report
 	Stalls                       uint64 // timers found so late that this process must have slept
 	RepliesDropped               uint64
 }

@@ -31,7 +31,7 @@ func (a *Assoc) abortWith(now mono.Time, k Kind, cause wire.CauseCode, text, det
 		return
 	}
 	if a.state >= Established || a.state == CookieEchoed {
-		a.out.abort, a.out.cause, a.out.text = true, cause, text
+		a.out.abort, a.out.cause, a.out.text = 2, cause, text
 	}
 	a.fail(now, failure(k, cause, detail))
 }
@@ -221,24 +221,27 @@ func (a *Assoc) handleShutdownComplete(now mono.Time, in *inbound, _ wire.Chunk)
 	}
 }
 
-// emitAbort writes the ABORT that ends the association, on the path for data.
+// emitAbort writes the ABORT that ends the association: on the path for data and, since nobody repeats it, on the best
+// alternate as well.
 func (a *Assoc) emitAbort(now mono.Time, out *pktbuf.Batch) bool {
-	if !a.out.abort {
+	if a.out.abort == 0 {
 		return false
 	}
 	p := a.paths.Data(now)
-	if p == nil {
+	if a.out.abort == 1 {
+		p = a.paths.Alternate(now, p, true)
+	} else if p == nil {
 		p = a.paths.Get(0)
 	}
 	if p == nil {
-		a.out.abort = false
+		a.out.abort = 0
 		return false
 	}
 	b, ok := a.openPacket(p, out)
 	if !ok {
 		return false
 	}
-	a.out.abort = false
+	a.out.abort--
 	if !b.Abort(false) {
 		return false
 	}
