@@ -3,10 +3,12 @@ package transport_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -90,6 +92,17 @@ func TestReadme(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, count["go"], 4)
 	require.Equal(t, 1, count["pool"])
+
+	// What the page says is not there must not be there, and the other way round.
+	c, s, l := pair(t, "127.0.0.1:0", nil)
+	defer l.Close()
+	missing := strings.Contains(string(page), "`CloseWrite` returns `errors.ErrUnsupported`")
+	require.Equal(t, missing, errors.Is(c.CloseWrite(), errors.ErrUnsupported), "half-close")
+	require.NoError(t, c.Close())
+	require.NoError(t, s.Close())
+	_, found := reflect.TypeFor[*transport.Stream]().MethodByName("WriteMessage")
+	require.Equal(t, strings.Contains(string(page), "- A message API."), !found, "messages")
+
 	for _, m := range regexp.MustCompile(`go (?:run|test|doc)(?: -all)? \./([\w/]+)`).FindAllStringSubmatch(string(page), -1) {
 		require.DirExists(t, "../"+m[1])
 	}
