@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/wire"
 	"github.com/go-multihome/multihome/locator"
 )
 
@@ -70,6 +71,7 @@ type Endpoint struct {
 	strays    rate
 	plain     map[locator.Locator]mono.Time
 	scratch   assoc.Identity
+	answer    wire.Builder
 	stats     Stats
 }
 

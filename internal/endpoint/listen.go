@@ -36,7 +36,7 @@ func (e *Endpoint) Stray(now mono.Time, from assoc.Arrival, pkt []byte, out *pkt
 		}
 		return Result{}
 	case wire.TypeCookieEcho:
-		return e.cookieEcho(now, from, h, c, out)
+		return e.cookieEcho(now, from, h, c, len(pkt), out)
 	}
 	if ent := e.byAddr[addrKey{from.Peer, h.SrcPort, h.DstPort}]; ent != nil && (c.Type != wire.TypeShutdownAck || ent.state >= assoc.Established) {
 		// The association is known and the tag is wrong: dropped (RFC 9260 section 8.5), but for a SHUTDOWN ACK during
@@ -44,7 +44,7 @@ func (e *Endpoint) Stray(now mono.Time, from assoc.Arrival, pkt []byte, out *pkt
 		e.stats.BadTags++
 		return Result{}
 	}
-	e.ootb(now, from, h, c, it, out)
+	e.ootb(now, from, h, c, it, len(pkt), out)
 	return Result{}
 }
 
@@ -80,26 +80,26 @@ func (e *Endpoint) init(now mono.Time, from assoc.Arrival, h wire.Header, c wire
 	ent := e.byAddr[addrKey{from.Peer, h.SrcPort, h.DstPort}]
 	back := wire.Header{SrcPort: h.DstPort, DstPort: h.SrcPort, Tag: in.Tag}
 	if ent == nil && e.listeners[h.DstPort] == nil {
-		e.refuse(from, back, 0, nil, out)
+		e.refuse(from, back, got, 0, nil, out)
 		return
 	}
 	if in.OutStreams == 0 || in.InStreams == 0 {
-		e.refuse(from, back, wire.CauseInvalidParam, nil, out)
+		e.refuse(from, back, got, wire.CauseInvalidParam, nil, out)
 		return
 	}
 	var sp wire.SetupParams
 	sp.MaxAddrs = e.cfg.Assoc.MaxPeerAddrs
 	if err := wire.ReadInitParams(in.Params, &sp); err != nil {
-		e.refuse(from, back, wire.CauseProtocolViolation, []byte(err.Error()), out)
+		e.refuse(from, back, got, wire.CauseProtocolViolation, []byte(err.Error()), out)
 		return
 	}
 	if sp.HostName {
-		e.refuse(from, back, wire.CauseUnresolvableAddr, sp.HostNameRaw, out)
+		e.refuse(from, back, got, wire.CauseUnresolvableAddr, sp.HostNameRaw, out)
 		return
 	}
 	ck := assoc.Cookie{Created: now, Life: e.life(sp.CookiePreservative), SrcPort: h.DstPort, DstPort: h.SrcPort, PeerTag: in.Tag,
 		PeerTSN: in.TSN, From: from, Peer: assoc.PeerOf(&in, &sp), Addrs: sp.Addrs}
-	if ent != nil && !e.initFor(ent, from, back, &ck, out) {
+	if ent != nil && !e.initFor(ent, from, back, got, &ck, out) {
 		return
 	}
 	if ck.MyTag == 0 {
@@ -115,7 +115,7 @@ func (e *Endpoint) life(preserveMS uint32) time.Duration {
 }
 
 // initFor prepares the answer to an INIT for an association that exists. False: answered otherwise.
-func (e *Endpoint) initFor(ent *Entry, from assoc.Arrival, back wire.Header, ck *assoc.Cookie, out *pktbuf.Batch) bool {
+func (e *Endpoint) initFor(ent *Entry, from assoc.Arrival, back wire.Header, got int, ck *assoc.Cookie, out *pktbuf.Batch) bool {
 	switch ent.state {
 	case assoc.CookieWait, assoc.CookieEchoed:
 		// Both dialled at once: our tag and TSN stay what they are (RFC 9260 section 5.2.1).
@@ -123,14 +123,14 @@ func (e *Endpoint) initFor(ent *Entry, from assoc.Arrival, back wire.Header, ck 
 		return true
 	case assoc.ShutdownAckSent:
 		// The peer lost our SHUTDOWN ACK and wants to begin anew (RFC 9260 section 9.2).
-		e.send(from, wire.Header{SrcPort: back.SrcPort, DstPort: back.DstPort, Tag: ent.peerTag}, out, func(b *wire.Builder) bool { return b.ShutdownAck() })
+		e.send(from, wire.Header{SrcPort: back.SrcPort, DstPort: back.DstPort, Tag: ent.peerTag}, got, out, func(b *wire.Builder) bool { return b.ShutdownAck() })
 		return false
 	}
 	// Perhaps the peer restarted: it must not bring new addresses with it (RFC 9260 section 5.2.2).
 	for _, a := range ck.Addrs {
 		if e.byAddr[addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort}] != ent {
 			e.stats.InitsRefused++
-			e.send(from, back, out, func(b *wire.Builder) bool {
+			e.send(from, back, got, out, func(b *wire.Builder) bool {
 				return b.Abort(false) && b.CauseCut(wire.CauseRestartWithNewAddrs, addrParam(a))
 			})
 			return false
@@ -228,7 +228,7 @@ func (e *Endpoint) buildInitAck(b *wire.Builder, ck *assoc.Cookie, sp *wire.Setu
 }
 
 // cookieEcho opens the cookie and finds or bears the association (RFC 9260 sections 5.1 D, 5.1.5, 5.2.4).
-func (e *Endpoint) cookieEcho(now mono.Time, from assoc.Arrival, h wire.Header, c wire.Chunk, out *pktbuf.Batch) Result {
+func (e *Endpoint) cookieEcho(now mono.Time, from assoc.Arrival, h wire.Header, c wire.Chunk, got int, out *pktbuf.Batch) Result {
 	ck, ok := e.secrets.open(c.Value)
 	if !ok || ck.SrcPort != h.DstPort || ck.DstPort != h.SrcPort || ck.MyTag != h.Tag || ck.From.Local >= len(e.cfg.Local) {
 		e.stats.CookiesBad++
@@ -242,7 +242,7 @@ func (e *Endpoint) cookieEcho(now mono.Time, from assoc.Arrival, h wire.Header, 
 	if stale := now.Sub(ck.Created) - ck.Life; stale > 0 && !same {
 		e.stats.CookiesStale++
 		us := uint32(min(stale/time.Microsecond, 1<<32-1))
-		e.send(from, wire.Header{SrcPort: h.DstPort, DstPort: h.SrcPort, Tag: ck.PeerTag}, out, func(b *wire.Builder) bool {
+		e.send(from, wire.Header{SrcPort: h.DstPort, DstPort: h.SrcPort, Tag: ck.PeerTag}, got, out, func(b *wire.Builder) bool {
 			return b.Error() && b.StaleCookie(us)
 		})
 		return Result{}

@@ -11,7 +11,7 @@ import (
 
 // ootb answers a packet that belongs to no association, by the rules of RFC 9260 section 8.4. No answer is larger than
 // what it answers, and there are only so many a second.
-func (e *Endpoint) ootb(now mono.Time, from assoc.Arrival, h wire.Header, c wire.Chunk, it wire.ChunkIter, out *pktbuf.Batch) {
+func (e *Endpoint) ootb(now mono.Time, from assoc.Arrival, h wire.Header, c wire.Chunk, it wire.ChunkIter, got int, out *pktbuf.Batch) {
 	e.stats.Strays++
 	if !unicast(from.Peer.Addr()) {
 		return // rule 1
@@ -40,7 +40,7 @@ func (e *Endpoint) ootb(now mono.Time, from assoc.Arrival, h wire.Header, c wire
 	}
 	e.stats.StraysAnswered++
 	back := wire.Header{SrcPort: h.DstPort, DstPort: h.SrcPort, Tag: h.Tag}
-	e.send(from, back, out, func(b *wire.Builder) bool {
+	e.send(from, back, got, out, func(b *wire.Builder) bool {
 		if shutdownAck {
 			return b.ShutdownComplete(true) // rule 5
 		}
@@ -53,9 +53,9 @@ func unicast(a netip.Addr) bool {
 }
 
 // refuse answers an INIT with an ABORT.
-func (e *Endpoint) refuse(from assoc.Arrival, back wire.Header, cause wire.CauseCode, value []byte, out *pktbuf.Batch) {
+func (e *Endpoint) refuse(from assoc.Arrival, back wire.Header, got int, cause wire.CauseCode, value []byte, out *pktbuf.Batch) {
 	e.stats.InitsRefused++
-	e.send(from, back, out, func(b *wire.Builder) bool {
+	e.send(from, back, got, out, func(b *wire.Builder) bool {
 		return b.Abort(false) && (cause == 0 || b.CauseCut(cause, value))
 	})
 }
@@ -63,15 +63,15 @@ func (e *Endpoint) refuse(from assoc.Arrival, back wire.Header, cause wire.Cause
 // maxAnswer bounds stateless answers other than INIT ACK.
 const maxAnswer = 128
 
-// send builds one stateless answer.
-func (e *Endpoint) send(to assoc.Arrival, h wire.Header, out *pktbuf.Batch, build func(b *wire.Builder) bool) {
-	buf := out.Open(maxAnswer)
+// send builds one stateless answer to a packet of got bytes.
+func (e *Endpoint) send(to assoc.Arrival, h wire.Header, got int, out *pktbuf.Batch, build func(b *wire.Builder) bool) {
+	buf := out.Open(min(maxAnswer, e.allowance(to, got)) &^ 3)
 	if buf == nil {
 		return
 	}
-	var b wire.Builder
+	b := &e.answer // on the stack it would escape into build
 	b.Open(buf, h)
-	if !build(&b) {
+	if !build(b) {
 		return
 	}
 	out.Commit(pktbuf.Packet{Buf: b.Seal(), Socket: to.Local, Peer: to.Peer, Path: pktbuf.NoPath})
