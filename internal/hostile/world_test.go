@@ -383,7 +383,7 @@ func (w *world) events(c *conn) {
 				w.failf("%s: an association between a and b was restarted", c.h.name)
 			}
 		case assoc.EventPath:
-			if c.live && !w.insane && w.calm(c) && ev.From == heartbeat.Active {
+			if c.live && !w.insane && w.calm(c) && ev.From == heartbeat.Active && ev.To != heartbeat.Active {
 				w.failf("%s: %v went from %v to %v: %s", c.h.name, ev.Path, ev.From, ev.To, ev.Reason)
 			}
 		}
