@@ -325,6 +325,10 @@ func (m *Monitor) SendFailed(now time.Time) Verdict {
 // (a filter, an MTU black hole). It is treated like Suspect.
 func (m *Monitor) Stuck(now time.Time) Verdict { return m.doubt(now, DataStuck) }
 
+// Unreachable tells that the network itself reports the peer unreachable on the path, by ICMP (RFC 9260 section 10, ICMP9).
+// Such a report may be wrong or out of date. It is treated like Suspect.
+func (m *Monitor) Unreachable(now time.Time) Verdict { return m.doubt(now, Unreachable) }
+
 func (m *Monitor) doubt(now time.Time, r Reason) Verdict {
 	m.streak = 0
 	if m.state != Active {

@@ -53,11 +53,13 @@ const (
 	LocalFault                      // the local link or address is gone
 	LocalRepair                     // the local link or address is back
 	DataStuck                       // heartbeats are answered, data is not (Monitor.Stuck)
+	Unreachable                     // the network says so (Monitor.Unreachable)
 )
 
 var reasonNames = [...]string{
 	"no reason", "confirmed", "heartbeat timeouts", "data timeouts", "probe verdict", "heartbeat acknowledged",
 	"data acknowledged", "send error", "local fault", "local repair", "data stuck",
+	"network says unreachable",
 }
 
 // String returns the reason in words.

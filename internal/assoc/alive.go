@@ -153,6 +153,7 @@ func (a *Assoc) handleHeartbeatAck(now mono.Time, in *inbound, c wire.Chunk) {
 	a.errors = 0
 	a.answered(now, p)
 	a.cleared(now, p)
+	a.faultOver(now, p)
 	a.verdict(now, p, v)
 }
 

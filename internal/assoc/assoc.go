@@ -40,6 +40,7 @@ const (
 	timerGuard          // T5-shutdown-guard, RFC 9260 section 9.2
 	timerReconf         // RFC 6525 section 5.1.1
 	timerForward        // FORWARD-TSN is repeated, RFC 3758 section 3.5 C5
+	timerFault          // every path's own end is gone
 )
 
 // Assoc is one association.
@@ -80,6 +81,7 @@ type Assoc struct {
 	stalled    int    // T3-rtx expirations since data was last acknowledged
 	zwpDue     bool   // the first one may go: timerWindow fired
 	told       uint16 // bit per local locator the peer was told of
+	faulty     uint16 // bit per local locator whose link or address is gone
 	err        error
 	stats      Counters
 }

@@ -29,7 +29,9 @@ type target struct {
 	pairs   []int // indices into setup.pairs
 	sent    int   // INITs sent
 	answer  string
-	settled bool // its attempt ended: ABORT or unreachable
+	settled bool   // its attempt ended: ABORT or unreachable
+	urgent  bool   // a pair failed: an INIT by another one is due
+	dead    uint16 // bit per pair that failed
 }
 
 // attempt is one INIT with its own tag and TSN: the full one, which names our addresses, or the plain one
@@ -74,6 +76,7 @@ type setup struct {
 	echoAt     mono.Time // T1-cookie: when the COOKIE ECHO goes out (again)
 	echoSent   mono.Time
 	echoPos    int
+	refused    uint16 // bit per path on which the COOKIE ECHO was answered by ICMP
 	staleTries int
 	preserve   uint32 // cookie-preservative in ms, RFC 9260 section 5.2.6
 	sent       map[locator.Pair]*Traffic
@@ -133,8 +136,11 @@ func (a *Assoc) due(t *attempt) mono.Time {
 	if t.tag == 0 || t.round > a.cfg.MaxInitRetrans {
 		return 0
 	}
-	return t.start.Add(time.Duration(t.pos) * a.cfg.Stagger)
+	return t.start.Add(a.offset(t))
 }
+
+// offset is how long after the start of a round the attempt's next INIT goes out.
+func (a *Assoc) offset(t *attempt) time.Duration { return time.Duration(t.pos) * a.cfg.Stagger }
 
 // advance moves the attempt to its next target, and to its next round behind the last one.
 func (a *Assoc) advance(t *attempt) {
@@ -163,7 +169,7 @@ func (a *Assoc) nextInit(t *attempt, now mono.Time) (pair int, ok bool) {
 		if tg.settled {
 			continue
 		}
-		pair = tg.pairs[round%len(tg.pairs)]
+		pair = a.livePair(tg, round)
 		if t == &s.plain {
 			// A plain INIT leaves from one local locator only: the association born of it knows no other.
 			if pair, ok = a.plainPair(tg); !ok {
@@ -178,12 +184,23 @@ func (a *Assoc) nextInit(t *attempt, now mono.Time) (pair int, ok bool) {
 
 func (a *Assoc) plainPair(tg *target) (int, bool) {
 	s := a.setup
-	for _, i := range tg.pairs {
-		if s.pairs[i].Local == s.pairs[0].Local {
+	local := a.plainLocal()
+	for k, i := range tg.pairs {
+		if s.pairs[i].Local == local && tg.dead&(1<<k) == 0 {
 			return i, true
 		}
 	}
 	return 0, false
+}
+
+// plainLocal is the local locator that plain INITs leave from: the first one whose link and address are well.
+func (a *Assoc) plainLocal() locator.Locator {
+	for _, p := range a.setup.pairs {
+		if !a.localFaulty(a.socket(p.Local)) {
+			return p.Local
+		}
+	}
+	return a.setup.pairs[0].Local
 }
 
 // emitSetup writes at most one INIT or COOKIE ECHO. It reports whether it wrote one.
@@ -198,6 +215,9 @@ func (a *Assoc) emitSetup(now mono.Time, out *pktbuf.Batch) bool {
 	if s.again && s.held != nil {
 		s.again = false
 		return a.emitInit(now, out, &s.full, s.held.pairOf(s))
+	}
+	if t, pair, ok := a.urgentInit(); ok {
+		return a.emitInit(now, out, t, pair)
 	}
 	for _, t := range []*attempt{&s.full, &s.plain} {
 		if pair, ok := a.nextInit(t, now); ok {
@@ -290,7 +310,7 @@ func (a *Assoc) handleInitAck(now mono.Time, from Arrival, tag uint32, c wire.Ch
 	}
 	an, problem := a.readInitAck(from, c)
 	if problem != "" {
-		a.settleTarget(from.Peer, problem)
+		a.settleTarget(now, from.Peer, problem)
 		return
 	}
 	an.plain = t == &s.plain
@@ -430,7 +450,7 @@ func (a *Assoc) nextEchoPath(s *setup) (p *path.Path) {
 	for i := 0; i < n; i++ {
 		s.echoPos = (s.echoPos + 1) % n
 		p = a.paths.All()[s.echoPos]
-		if p.Dialled && !a.paths.Retired(p) {
+		if p.Dialled && !a.paths.Retired(p) && s.refused&(1<<p.ID) == 0 {
 			return p
 		}
 	}
@@ -480,8 +500,8 @@ func (a *Assoc) setupTimeout(now mono.Time) {
 	}
 }
 
-// settleTarget ends one dialled locator's attempt; the others go on. When none is left the dial fails.
-func (a *Assoc) settleTarget(peer netip.AddrPort, text string) {
+// settleTarget ends one dialled locator's attempt; the others go on, the next one at once. When none is left the dial fails.
+func (a *Assoc) settleTarget(now mono.Time, peer netip.AddrPort, text string) {
 	s := a.setup
 	left := false
 	for i := range s.targets {
@@ -492,8 +512,11 @@ func (a *Assoc) settleTarget(peer netip.AddrPort, text string) {
 		left = left || !t.settled
 	}
 	if !left {
-		a.fail(0, failure(KindRefused, 0, s.tried()))
+		a.fail(now, failure(KindRefused, 0, s.tried()))
+		return
 	}
+	a.hasten(now, &s.full)
+	a.hasten(now, &s.plain)
 }
 
 // tried tells for every dialled locator what came of it.

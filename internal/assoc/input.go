@@ -250,7 +250,7 @@ func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
 		if code != 0 {
 			answer += " " + code.String()
 		}
-		a.settleTarget(in.from.Peer, answer)
+		a.settleTarget(now, in.from.Peer, answer)
 		return
 	}
 	p := in.path

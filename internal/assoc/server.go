@@ -143,6 +143,7 @@ func (a *Assoc) established(now mono.Time) {
 	a.events.add(Event{Kind: EventUp})
 	a.paths.Touch()
 	a.paths.Data(now)
+	a.watchFault(now)
 }
 
 // restart begins both directions anew with the tags of the cookie (RFC 9260 section 5.2.4.1). What was not acknowledged
@@ -172,6 +173,7 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 	a.errors = 0
 	a.probing = -1
 	a.identify()
+	a.watchFault(now)
 	a.stats.Restarts++
 	a.events.add(Event{Kind: EventRestart, Unsent: unsent})
 }
@@ -237,6 +239,9 @@ func (a *Assoc) addPath(now mono.Time, pair locator.Pair, socket int, dialled bo
 	p.Dialled = dialled
 	a.identify()
 	a.events.add(Event{Kind: EventPeerLocator, Path: p.Path})
+	if a.localFaulty(socket) {
+		a.localFault(now, p, true, "")
+	}
 	return p
 }
 

@@ -99,6 +99,9 @@ func (a *Assoc) Timeout(now mono.Time) {
 	if a.state != Closed && a.timers.Fired(timerGuard, now) {
 		a.abortWith(now, KindGuard, 0, "", "T5-shutdown-guard expired")
 	}
+	if a.state != Closed && a.timers.Fired(timerFault, now) {
+		a.fail(now, failure(KindUnreachable, 0, "every local link or address is gone; "+a.describePaths(now)))
+	}
 	if a.cfg.Check && a.state != Closed {
 		a.check()
 	}
@@ -152,6 +155,10 @@ func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
 	}
 	p.CC.OnTimeout(now, flight)
 	a.tx.Timeout(p.ID)
+	if p.Down() {
+		p.RTO.Backoff() // known, and no news about the peer
+		return
+	}
 	a.stuck(now, p)
 	if a.stalled++; a.stalled > 2*a.cfg.AssocMaxRetrans {
 		// Heartbeats keep the error counters at zero (RFC 9260 section 8.1), yet no data passes on any path.

@@ -82,17 +82,6 @@ func (a *Assoc) SendFailed(now mono.Time, id locator.PathID, full bool) {
 	a.verdict(now, p, p.Mon.SendFailed(now.Std()))
 }
 
-// LocalDown tells that a local locator's link or address is gone, or back.
-func (a *Assoc) LocalDown(now mono.Time, local int, down bool) {
-	for _, p := range a.paths.All() {
-		if p.Socket == local && p.Down() != down && a.state != Closed {
-			p.SetDown(down)
-			a.paths.Touch()
-			a.verdict(now, p, p.Mon.Fault(now.Std(), down))
-		}
-	}
-}
-
 // SetPrimary makes a path the preferred one for data (RFC 9260 section 11.1.6, SETPRIMARY).
 func (a *Assoc) SetPrimary(now mono.Time, id locator.PathID) error {
 	p := a.paths.Get(id)

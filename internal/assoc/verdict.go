@@ -18,6 +18,11 @@ func ackOf(now mono.Time, pa *tx.PathAck, cumAdvanced bool) cc.Ack {
 // verdict carries what a monitor decided to everybody else. This is the one place where failover happens: a path that
 // leaves Active gives everything outstanding on it to the others, and path.Table offers it no more.
 func (a *Assoc) verdict(now mono.Time, p *path.Path, v heartbeat.Verdict) {
+	a.verdictFor(now, p, v, "")
+}
+
+// verdictFor is verdict with what there is to say beyond its reason.
+func (a *Assoc) verdictFor(now mono.Time, p *path.Path, v heartbeat.Verdict, why string) {
 	if v.Counted {
 		p.RTO.Backoff()
 		a.countError(now, p)
@@ -33,7 +38,11 @@ func (a *Assoc) verdict(now mono.Time, p *path.Path, v heartbeat.Verdict) {
 	if v.Reason == heartbeat.Confirmed {
 		p.CC.Restart(now)
 	}
-	a.events.add(Event{Kind: EventPath, Path: p.Path, From: v.From, To: v.To, Reason: v.Reason.String()})
+	reason := v.Reason.String()
+	if why != "" {
+		reason += ": " + why
+	}
+	a.events.add(Event{Kind: EventPath, Path: p.Path, From: v.From, To: v.To, Reason: reason})
 }
 
 // failover moves what is outstanding on p to the paths that remain. Their congestion windows say how fast.

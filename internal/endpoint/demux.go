@@ -19,6 +19,17 @@ const (
 	BadPort                 // an SCTP port is zero: dropped
 )
 
+// Quoted finds the association that may have sent the packet which an ICMP message quotes: from is the local locator it left
+// from and where it went, quote its beginning. The association itself checks the tag (Assoc.Unreachable). Like Lookup it
+// changes nothing.
+func (e *Endpoint) Quoted(from assoc.Arrival, quote []byte) *Entry {
+	if len(quote) < wire.HeaderLen {
+		return nil
+	}
+	src, dst := binary.BigEndian.Uint16(quote), binary.BigEndian.Uint16(quote[2:])
+	return e.byAddr[addrKey{from.Peer, dst, src}]
+}
+
 // Lookup finds the association a packet belongs to. It checks the CRC32c, needs no association's lock, changes nothing and
 // allocates nothing.
 func (e *Endpoint) Lookup(from assoc.Arrival, pkt []byte) (*Entry, Verdict) {

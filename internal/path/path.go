@@ -80,6 +80,8 @@ type Stats struct {
 	Chosen, Left                 uint64 // became, ceased to be the path for data
 	Blocked                      uint64 // the socket's buffer was full
 	SendErrors                   uint64
+	Unreachable                  uint32 // ICMP messages that the peer cannot be reached this way
+	TooBig                       uint32 // ICMP messages that a packet was too large for the path
 	Oversize                     uint64 // packets sent without DF because a chunk was larger than the path
 }
 

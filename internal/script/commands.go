@@ -50,6 +50,7 @@ func init() {
 		"counts":    cmdCounts,    // counts a1>b1: the network's counters that are not zero
 		"trace":     cmdTrace,     // trace on SACK DATA arwnd=yes: print packets, or those that hold one of these words; trace off
 		"inject":    cmdInject,    // inject a1>b1 tag=0 sport=1 COOKIE-ACK 0x3f:0:aabb: a packet of chunks type:flags:value
+		"icmp":      cmdICMP,      // icmp a1>b1 INIT port: an ICMP answer to the last packet with that chunk; by=router, bytes=8, tag=bad
 		"replay":    cmdReplay,    // replay a1>b1 COOKIE-ECHO from=c1: the last packet with that chunk once more
 		"shutdown":  cmdShutdown,  // shutdown a
 		"abort":     cmdAbort,     // abort a reason=text
@@ -277,15 +278,8 @@ func cmdInterface(c *call) error {
 	up := c.arg(1) == "up"
 	c.w.Net.SetInterface(a, up)
 	for _, h := range c.w.Hosts {
-		i := slices.Index(h.Sim.Addrs, a)
-		if i < 0 || c.key("silent", "") != "" {
-			continue
-		}
-		for _, conn := range h.Conns {
-			if !conn.removed {
-				conn.A.LocalDown(c.w.Now, i, !up)
-				h.flush(conn)
-			}
+		if i := slices.Index(h.Sim.Addrs, a); i >= 0 && c.key("silent", "") == "" {
+			h.SetFault(i, !up)
 		}
 	}
 	return nil

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/simnet"
 	"github.com/go-multihome/multihome/internal/wire"
 )
@@ -162,4 +164,59 @@ func cmdReplay(c *call) error {
 		from = netip.AddrPortFrom(a, UDPPort)
 	}
 	return c.w.Net.Send(c.w.Now, simnet.Datagram{From: from, To: to, Data: pkt})
+}
+
+// cmdICMP answers the last packet that held a chunk of that type on that direction with an ICMP message, whose quotation
+// holds the given number of bytes behind the UDP header: port (by the peer's host, or by a router), net, or big.
+func cmdICMP(c *call) error {
+	from, to, err := c.ends(c.arg(0))
+	if err != nil {
+		return err
+	}
+	t, err := chunkType(c.arg(1))
+	if err != nil {
+		return err
+	}
+	pkt := c.w.seen[c.arg(0)][t]
+	h := c.w.hostAt(from)
+	if pkt == nil || h == nil {
+		return errors.New("no such packet was seen")
+	}
+	n := assoc.Notice{ByPeer: c.key("by", "peer") == "peer", Text: "ICMP " + c.arg(2) + " unreachable"}
+	switch c.arg(2) {
+	case "port":
+		n.Kind = assoc.NoPort
+	case "net":
+		n.Kind = assoc.NoRoute
+	case "big":
+		n.Kind, n.MTU = assoc.TooBig, 1280
+	default:
+		return fmt.Errorf("unknown message %q", c.arg(2))
+	}
+	bytes, err := c.number("bytes", uint64(len(pkt)))
+	if err != nil {
+		return err
+	}
+	n.Quote = append([]byte(nil), pkt[:min(int(bytes), len(pkt))]...)
+	if c.key("tag", "") == "bad" {
+		at := 7 // the last byte of the verification tag
+		if t == wire.TypeInit {
+			at = 19 // of the initiate tag
+		}
+		n.Quote[at] ^= 1
+	}
+	at := assoc.Arrival{Local: slices.Index(h.Sim.Addrs, from.Addr()), Peer: to}
+	taken := false
+	if e := h.EP.Quoted(at, n.Quote); e != nil {
+		for _, conn := range h.Conns {
+			if conn.Entry == e {
+				taken = conn.A.Unreachable(c.w.Now, at, &n)
+				h.flush(conn)
+			}
+		}
+	}
+	if !taken {
+		c.w.say("%s: the ICMP message is ignored", h.Name)
+	}
+	return nil
 }

@@ -62,6 +62,7 @@ type Host struct {
 	batch  *pktbuf.Batch
 	rng    *rand.Rand
 	boots  int
+	faulty []bool // by local locator: what the endpoint was told of links and addresses
 }
 
 // Conn is one association as the host's user sees it.
@@ -261,7 +262,26 @@ func (h *Host) adopt(ent *endpoint.Entry) *Conn {
 	}
 	ent.Owner = c
 	h.Conns = append(h.Conns, c)
+	for i, down := range h.faulty {
+		if down {
+			c.A.LocalDown(h.World.Now, i, true)
+		}
+	}
 	return c
+}
+
+// SetFault tells the endpoint that the link or address of a local locator is gone or back.
+func (h *Host) SetFault(local int, down bool) {
+	if h.faulty == nil {
+		h.faulty = make([]bool, len(h.Sim.Addrs))
+	}
+	h.faulty[local] = down
+	for _, c := range h.Conns {
+		if !c.removed {
+			c.A.LocalDown(h.World.Now, local, down)
+			h.flush(c)
+		}
+	}
 }
 
 // Next returns when something happens next.
@@ -385,10 +405,16 @@ func (h *Host) write(c *Conn) (fault bool) {
 			c.checkPacket(&p)
 		}
 		d := simnet.Datagram{From: h.locals[p.Socket].AddrPort(), To: p.Peer, Data: p.Buf, NoDF: p.NoDF}
-		if err := h.World.Net.Send(h.World.Now, d); err != nil && c != nil && p.Path != pktbuf.NoPath {
+		err := h.World.Net.Send(h.World.Now, d)
+		switch {
+		case err == nil || c == nil:
+			continue
+		case p.Path != pktbuf.NoPath:
 			c.A.SendFailed(h.World.Now, locator.PathID(p.Path), false)
-			fault = true
+		default:
+			c.A.SetupFailed(h.World.Now, assoc.Arrival{Local: p.Socket, Peer: p.Peer}, err.Error())
 		}
+		fault = true
 	}
 	return fault
 }

@@ -10,7 +10,7 @@ type Table struct {
 }
 
 // N is how many deadlines a Table names.
-const N = 5
+const N = 6
 
 // Set arms deadline i, replacing an earlier setting.
 func (t *Table) Set(i int, at mono.Time) { t.at[i] = at }
