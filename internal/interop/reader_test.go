@@ -24,8 +24,11 @@ import (
 // keepVariable names the environment variable with the directory to keep captures in.
 const keepVariable = "MULTIHOME_CAPTURES"
 
+// keptFiles is how many files of 16 MiB a test may fill.
+const keptFiles = 32
+
 // record captures what the endpoint under test sends and receives. At the end of the test an independent reader judges it.
-// Of long runs the newest 64 MiB are judged; nothing is cut off inside a packet.
+// Of very long runs the newest 512 MiB are judged.
 func record(t testing.TB) *capture.Capture {
 	t.Helper()
 	needs.Program(t, "tshark", "tshark")
@@ -39,7 +42,7 @@ func record(t testing.TB) *capture.Capture {
 		}, t.Name()))
 		require.NoError(t, os.MkdirAll(dir, 0o755))
 	}
-	c, err := capture.Rotate(filepath.Join(dir, "test.pcapng"), &capture.Options{FileSize: 16 << 20, Files: 4, Buffer: 64 << 20})
+	c, err := capture.Rotate(filepath.Join(dir, "test.pcapng"), &capture.Options{FileSize: 16 << 20, Files: keptFiles, Buffer: 64 << 20})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, c.Close())
@@ -53,7 +56,7 @@ func record(t testing.TB) *capture.Capture {
 		for _, f := range files {
 			all.add(judge(t, f))
 		}
-		if st.Files <= 4 {
+		if st.Files <= keptFiles {
 			require.EqualValues(t, st.Packets, all.packets)
 		}
 		t.Logf("tshark read %d of %d packets in %v: %s", all.packets, st.Packets, time.Since(start).Round(10*time.Millisecond), &all)
