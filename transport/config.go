@@ -72,6 +72,14 @@ type Config struct {
 	// answered and the peer tries again. Default 128, range 1 to 65535.
 	Backlog int
 
+	// InitsPerSource is how many INITs of one source address (of IPv6: of one /64) are answered per second. It is meant for
+	// floods: an INIT costs us no memory, but an answer. Default 10000, range 1 to 1000000.
+	InitsPerSource int
+
+	// StrictAnswers never answers a source that has not proved to be there with more bytes than came from it; otherwise
+	// with up to three times as many. A peer that does not pad its INIT then gets no answer at all.
+	StrictAnswers bool
+
 	// OutStreams is how many outgoing streams are asked for, InStreams how many incoming ones are allowed. They cost
 	// nothing until used. Default 1024 and 2048, range 1 to 65535.
 	OutStreams, InStreams int
@@ -164,6 +172,7 @@ const (
 	defaultWindow       = 1 << 20
 	defaultMemory       = 256 << 20
 	defaultAssociations = 1 << 20
+	defaultInits        = 10_000
 )
 
 // withDefaults returns a copy with every zero field filled that this package decides.
@@ -179,6 +188,7 @@ func (c *Config) withDefaults() *Config {
 	or(&d.Memory, defaultMemory)
 	or(&d.MaxAssociations, defaultAssociations)
 	or(&d.Backlog, defaultBacklog)
+	or(&d.InitsPerSource, defaultInits)
 	or(&d.MessageSize, defaultMessageSize)
 	or(&d.Linger, defaultLinger)
 	or(&d.RTOInitial, rto.Default().Initial)
@@ -212,6 +222,7 @@ func (c *Config) check() error {
 		{"Memory", c.Memory, 1 << 20, 1 << 50},
 		{"MaxAssociations", int64(c.MaxAssociations), 1, 1 << 30},
 		{"Backlog", int64(c.Backlog), 1, 65535},
+		{"InitsPerSource", int64(c.InitsPerSource), 1, 1_000_000},
 		{"OutStreams", int64(c.OutStreams), 0, 65535},
 		{"InStreams", int64(c.InStreams), 0, 65535},
 		{"MessageSize", int64(c.MessageSize), 1, 64 << 10},
@@ -292,6 +303,8 @@ func (c *Config) node(keepIdle time.Duration, onClose func()) driver.Config {
 	return driver.Config{
 		Assoc:           c.core(),
 		MaxAssociations: c.MaxAssociations,
+		InitsPerSource:  c.InitsPerSource,
+		StrictAnswers:   c.StrictAnswers,
 		Memory:          c.Memory,
 		SendBuffer:      c.SendBuffer,
 		KeepIdle:        keepIdle,

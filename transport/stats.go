@@ -110,11 +110,14 @@ type SocketStats struct {
 	Inits                  uint64 // received
 	InitsLimited           uint64 // not answered: too many from one source
 	InitsRefused           uint64 // answered with ABORT
+	InitsTooShort          uint64 // not answered: the answer would exceed what Config.StrictAnswers allows
 	BadCookies             uint64 // forged, or for other ports
 	StaleCookies           uint64
 	BacklogFull            uint64 // setups put off because Config.Backlog associations waited for Accept
 	AssociationsFull       uint64 // setups put off because of Config.MaxAssociations
 	OutOfTheBlue           uint64 // packets that belong to no association (RFC 9260 section 8.4)
+	OutOfTheBlueLimited    uint64 // of these, not answered: too many a second
+	BadTags                uint64 // packets for an association with a wrong verification tag (RFC 9260 section 8.5)
 }
 
 // SocketStats returns the counters of the sockets the association uses.
@@ -132,6 +135,7 @@ func socketStats(n *driver.Node) SocketStats {
 		SocketFull: s.Blocked, BadPackets: s.Dropped, Inits: e.Inits, InitsLimited: e.InitsLimited,
 		InitsRefused: e.InitsRefused, BadCookies: e.CookiesBad, StaleCookies: e.CookiesStale,
 		BacklogFull: e.BacklogFull, AssociationsFull: e.AssocsFull, OutOfTheBlue: e.Strays,
+		InitsTooShort: e.AnswersTooLarge, OutOfTheBlueLimited: e.StraysLimited, BadTags: e.BadTags,
 	}
 }
 

@@ -277,10 +277,17 @@ func (a *Assoc) emitInit(now mono.Time, out *pktbuf.Batch, t *attempt, pair int)
 	return true
 }
 
+// maxTraffic bounds for how many pairs traffic is counted during the setup: all of ours, and some the peer invents.
+const maxTraffic = 4 * locator.MaxPaths
+
+// traffic returns the counters of a pair that is not a path yet.
 func (a *Assoc) traffic(p locator.Pair) *Traffic {
 	tr := a.setup.sent[p]
 	if tr == nil {
 		tr = new(Traffic)
+		if len(a.setup.sent) >= maxTraffic {
+			return tr // a peer that answers from everywhere
+		}
 		a.setup.sent[p] = tr
 	}
 	return tr

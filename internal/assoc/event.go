@@ -61,8 +61,14 @@ func (e *events) add(ev Event) {
 		e.late(ev)
 		return
 	}
+	if len(e.queue) >= maxEvents && ev.Kind == EventRemoteError {
+		return // counted all the same
+	}
 	e.queue = append(e.queue, ev)
 }
+
+// maxEvents is how many events may wait before the peer's errors are not told any more: a packet can hold thousands.
+const maxEvents = 64
 
 // late adds an event that is told only after every part was handed out.
 func (e *events) late(ev Event) { e.last = append(e.last, ev) }

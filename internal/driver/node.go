@@ -25,6 +25,8 @@ import (
 type Config struct {
 	Assoc           assoc.Config  // shared by all associations
 	MaxAssociations int           // default 1<<20
+	InitsPerSource  int           // INITs taken per second and source address; default 10,000
+	StrictAnswers   bool          // answer strangers with no more than they sent
 	Memory          int64         // budget of all associations together in bytes, default 256 MiB
 	SendBuffer      int           // per association in bytes, default 1 MiB
 	KeepIdle        time.Duration // how long the sockets stay open after the last user has gone; default 0
@@ -102,7 +104,8 @@ func NewNode(socks []udp.Socket, cfg Config) *Node {
 	for _, s := range socks {
 		n.locals = append(n.locals, locator.FromAddrPort(s.Local()))
 	}
-	n.ep = endpoint.New(endpoint.Config{Assoc: n.cfg.Assoc, Local: n.locals, MaxAssocs: n.cfg.MaxAssociations})
+	n.ep = endpoint.New(endpoint.Config{Assoc: n.cfg.Assoc, Local: n.locals, MaxAssocs: n.cfg.MaxAssociations,
+		InitsPerSec: n.cfg.InitsPerSource, StrictAnswers: n.cfg.StrictAnswers})
 	core := n.ep.Config()
 	n.window = core.Window
 	n.smallCredit = 2 * (core.Payload + pktbuf.Overhead)

@@ -18,7 +18,8 @@ func (c *Conn) restart(unsent int) {
 	c.end()
 	own, _ := c.a.Ports()
 	c.node.mu.RLock()
-	c.restarted = c.node.listeners[own] != nil && !c.userClosed
+	l := c.node.listeners[own]
+	c.restarted = l != nil && !l.full() && !c.userClosed // a peer that restarts again and again fills no queue
 	c.node.mu.RUnlock()
 	if !c.restarted {
 		c.a.Abort(c.now, wire.CauseUserAbort, "")
