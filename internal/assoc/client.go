@@ -169,7 +169,7 @@ func (a *Assoc) nextInit(t *attempt, now mono.Time) (pair int, ok bool) {
 		if tg.settled {
 			continue
 		}
-		pair = a.livePair(tg, round)
+		pair = a.livePair(tg, round/2) // the best pair twice: a packet is lost more often than a pair is no path
 		if t == &s.plain {
 			// A plain INIT leaves from one local locator only: the association born of it knows no other.
 			if pair, ok = a.plainPair(tg); !ok {
@@ -420,11 +420,11 @@ func (a *Assoc) adopt(now mono.Time, an *answer) {
 // dialled pair and on the first in turn.
 func (a *Assoc) emitCookieEcho(now mono.Time, out *pktbuf.Batch) bool {
 	s := a.setup
-	if s.echoAt == 0 || now.Before(s.echoAt) || s.echoTries > a.cfg.MaxInitRetrans {
+	if s.echoAt == 0 || now.Before(s.echoAt) || s.echoTries > 2*a.cfg.MaxInitRetrans {
 		return false
 	}
 	p := a.paths.Get(0)
-	if s.echoTries > 0 {
+	if s.echoTries%2 == 1 {
 		p = a.nextEchoPath(s)
 	}
 	b, ok := a.openPacket(p, out)
@@ -439,16 +439,28 @@ func (a *Assoc) emitCookieEcho(now mono.Time, out *pktbuf.Batch) bool {
 		b.Cause(wire.CauseUnrecognizedParams, s.adopted.unrec)
 	}
 	a.commit(now, p, b, out)
-	wait := a.t1(s.echoTries)
+	round := s.echoTries / 2
+	wait := a.t1(round)
 	if s.adopted.rtt > 0 {
 		est := p.RTO
 		est.Sample(s.adopted.rtt)
-		wait = min(est.RTO()<<min(s.echoTries, 8), a.cfg.RTO.Max)
+		wait = min(est.RTO()<<min(round, 8), a.cfg.RTO.Max)
+	}
+	if s.echoTries%2 == 0 && s.echoTries > 0 && a.cfg.Stagger > 0 {
+		wait = min(wait, a.cfg.Stagger) // the other locator's turn of this round
 	}
 	s.echoTries++
 	s.echoSent = now
 	s.echoAt = now.Add(wait)
 	return true
+}
+
+// echoAgain repeats the COOKIE ECHO at once: a packet of the peer that is no COOKIE ACK says that it has the association and
+// that the COOKIE ACK was lost.
+func (a *Assoc) echoAgain(now mono.Time) {
+	if s := a.setup; s != nil && s.echoTries > 0 && now.Sub(s.echoSent) >= max(s.adopted.rtt, a.cfg.Stagger, 50*time.Millisecond) {
+		s.echoAt = now
+	}
 }
 
 // nextEchoPath walks over the paths to dialled locators.
@@ -493,7 +505,7 @@ func (a *Assoc) setupTimeout(now mono.Time) {
 		return
 	}
 	if a.state == CookieEchoed {
-		if s.echoTries > a.cfg.MaxInitRetrans && !now.Before(s.echoAt) {
+		if s.echoTries > 2*a.cfg.MaxInitRetrans && !now.Before(s.echoAt) {
 			a.fail(now, failure(KindSetup, 0, "the cookie was not acknowledged; "+s.tried()))
 		}
 		return

@@ -48,6 +48,9 @@ func (a *Assoc) Handle(now mono.Time, from Arrival, pkt []byte) {
 		return
 	}
 	a.arrived(now, &in)
+	if a.state == CookieEchoed && c.Type != wire.TypeCookieAck && c.Type != wire.TypeInitAck && c.Type != wire.TypeAbort && c.Type != wire.TypeError {
+		a.echoAgain(now)
+	}
 	if c.Type == wire.TypeInitAck {
 		a.handleInitAck(now, from, h.Tag, c)
 		return

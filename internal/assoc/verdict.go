@@ -87,11 +87,18 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 	if !ok {
 		return 0
 	}
-	var delay time.Duration
-	if p.LastData() <= oldest && a.tx.InFlight(p.ID) < p.Payload && !p.Prompt {
-		delay = peerSackDelay // a lone packet: its SACK may be held back (RFC 9260 section 6.2)
+	pto := p.RTO.PTO(0)
+	at := oldest.Add(pto)
+	if !p.Prompt {
+		// The SACK of a lone packet may be held back, until another one follows (RFC 9260 section 6.2).
+		at = at.Add(peerSackDelay)
+		if second, ok := a.tx.Second(p.ID, p.Payload); ok {
+			at = min(at, second.Add(pto))
+		}
 	}
-	at := max(oldest, p.Suspect.Floor).Add(p.RTO.PTO(delay))
+	if f := p.Suspect.Floor; f != 0 {
+		at = max(at, f.Add(pto))
+	}
 	if p.Heard > oldest {
 		// Something sent later came through and was answered on this path: a packet was lost, not the path, and the
 		// reordering timer knows when to say so.
@@ -105,8 +112,12 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 // arbitration is how long a suspected path has to answer the question asked of it: another probe timeout, doubled each
 // time nobody answered at all.
 func (a *Assoc) arbitration(p *path.Path) time.Duration {
-	return p.RTO.PTO(0) << min(p.Suspect.Rounds, 8)
+	return max(p.RTO.PTO(0), minArbitration) << min(p.Suspect.Rounds, 8)
 }
+
+// minArbitration keeps a verdict from being faster than a busy machine schedules the peer. Copies are on the way long
+// before it.
+const minArbitration = 10 * time.Millisecond
 
 // peerSackDelay is what other stacks hold a SACK back for (RFC 9260 section 16).
 const peerSackDelay = 200 * time.Millisecond
@@ -151,6 +162,7 @@ func (a *Assoc) suspect(now mono.Time, p *path.Path) {
 	p.Mon.Probe(now.Std())
 	alt := a.paths.Alternate(now, p, true)
 	if alt == nil {
+		a.askFailed(now)
 		return
 	}
 	p.Suspect.Alt = alt.ID
@@ -173,15 +185,29 @@ const (
 	stuckLeave  = 5
 )
 
+// askFailed asks the paths in doubt at once: the one in use has fallen silent and there is no other.
+func (a *Assoc) askFailed(now mono.Time) {
+	for _, p := range a.paths.All() {
+		if p.State() == heartbeat.PotentiallyFailed && !a.paths.Retired(p) {
+			p.Mon.Probe(now.Std())
+		}
+	}
+}
+
 // stuck takes one more expiry without data getting through. Alive is not the same as working: heartbeats are small and may
 // pass where data does not. It reports whether the path was left.
 func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
 	if a.peerWindow == 0 {
 		return false // the peer drops what it has no room for
 	}
-	p.Stuck++
+	if p.Stuck++; p.Stuck == 1 {
+		p.StuckAt = now
+	}
+	if now.Sub(p.StuckAt) < p.RTO.RTO() {
+		return false // many short rounds on a busy machine are no long time
+	}
 	switch {
-	case p.Stuck == stuckShrink && p.Shrink():
+	case p.Stuck >= stuckShrink && p.Shrink():
 		a.stats.Shrunk++
 		a.events.add(Event{Kind: EventPath, Path: p.Path, From: p.State(), To: p.State(), Reason: "data is stuck though heartbeats are answered: packets become small"})
 	case p.Stuck >= stuckLeave && a.paths.Alternate(now, p, true) != nil:

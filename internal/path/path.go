@@ -45,6 +45,7 @@ type Path struct {
 	Heard   mono.Time // latest sending time of what was acknowledged by way of this path
 	Prompt  bool      // the last packet with DATA asked for a SACK at once (I bit)
 	Stuck   int       // questions asked of the path since data was last acknowledged that only it carried
+	StuckAt mono.Time // the first of them
 	Stats   Stats
 
 	t3       mono.Time // RFC 9260 section 6.3.2

@@ -149,6 +149,31 @@ func (s *Sender) InFlight(p locator.PathID) int {
 	return 0
 }
 
+// Second returns when the packet after the oldest one still in flight on path p was sent: what makes a peer that holds back
+// the SACK of a lone packet answer at once (RFC 9260 section 6.2). More than packet bytes sent at one instant are more
+// than one packet. False: a lone packet is in flight there.
+func (s *Sender) Second(p locator.PathID, packet int) (mono.Time, bool) {
+	t, bit := s.tracks[p], pathSet(1)<<p
+	if t == nil || t.empty() {
+		return 0, false
+	}
+	first, size := t.front().at, 0
+	for x := t.head; x != t.tail; x++ {
+		r := t.rec(x)
+		c := s.live(r, bit)
+		if c == nil {
+			continue
+		}
+		if r.at > first {
+			return r.at, true
+		}
+		if size += int(c.size); size > packet {
+			return first, true
+		}
+	}
+	return 0, false
+}
+
 // Oldest returns when the oldest transmission still in flight on path p was sent: what T3-rtx (RFC 9260 section 6.3.2) and
 // the probe timeout run from. False: nothing is in flight there.
 func (s *Sender) Oldest(p locator.PathID) (mono.Time, bool) {
