@@ -78,7 +78,7 @@ func listen(t testing.TB, h *netlab.Host, pool string, cfg transport.Config) *tr
 // dial dials from a host.
 func dial(t testing.TB, h *netlab.Host, local, remote string, cfg transport.Config) *transport.Association {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cfg.Local = local
 	var a *transport.Association
@@ -93,7 +93,7 @@ func dial(t testing.TB, h *netlab.Host, local, remote string, cfg transport.Conf
 // accept takes the next association.
 func accept(t testing.TB, l *transport.Listener) *transport.Association {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	b, err := l.AcceptAssociation(ctx)
 	require.NoError(t, err)
