@@ -39,7 +39,13 @@ const (
 	smallSlot   = 2048
 	batchMemory = 1 << 20 // grown slots become fewer rather than let a batch exceed this
 	fewSlots    = 16      // but never fewer than these, if there were as many
-	joinedSlots = 8       // slots of a batch whose kernel coalesces datagrams: each takes 64 KiB
+)
+
+// Where the kernel coalesces datagrams every slot takes 64 KiB, and two are plenty for a flow of joined ones. A socket
+// whose slots are filled by small datagrams, since they come from many peers, gets more of them.
+const (
+	joinedSlots = 2
+	mostJoined  = batchMemory / (MaxDatagram + 1)
 )
 
 // DefaultSlots is the number of slots of a zero Batch.
@@ -52,11 +58,12 @@ type Batch struct {
 
 	all    []Slot
 	mem    []byte
-	first  int // bytes of slot 0
-	size   int // bytes of each other slot
-	usable int // slots with memory behind them
-	want   int // largest datagram seen; at most size, or Reset grows
-	layout int // counts changes of mem, for scratch that points into it
+	first  int  // bytes of slot 0
+	size   int  // bytes of each other slot
+	usable int  // slots with memory behind them
+	want   int  // largest datagram seen; at most size, or Reset grows
+	more   bool // Reset makes more slots of 64 KiB
+	layout int  // counts changes of mem, for scratch that points into it
 
 	scratch any // of the socket implementation that read last
 }
@@ -98,6 +105,11 @@ func (b *Batch) Reset() {
 		b.init(DefaultSlots, false)
 	}
 	b.Slots = b.all[:0]
+	if b.more {
+		b.more = false
+		b.usable = min(2*b.usable, mostJoined, len(b.all))
+		b.lay()
+	}
 	if b.want <= b.size {
 		return
 	}
@@ -109,8 +121,7 @@ func (b *Batch) Reset() {
 }
 
 // enlarge makes every slot take whatever may arrive when the kernel coalesces datagrams: a joined datagram that found a
-// small slot would be many packets lost. There are few such slots then. The kernel fills them in order, so memory of those
-// that are hardly ever reached is not touched.
+// small slot would be many packets lost. There are few such slots then.
 func (b *Batch) enlarge() {
 	if b.size > MaxDatagram {
 		return
@@ -118,6 +129,13 @@ func (b *Batch) enlarge() {
 	b.size = MaxDatagram + 1
 	b.usable = min(b.usable, joinedSlots)
 	b.lay()
+}
+
+// crowded notes that a read filled every slot with bytes in all, and asks for more slots if that was little.
+func (b *Batch) crowded(bytes int) {
+	if b.size > MaxDatagram && bytes <= MaxDatagram {
+		b.more = b.usable < min(mostJoined, len(b.all))
+	}
 }
 
 // buffer returns the memory of slot i.

@@ -215,6 +215,9 @@ func (r *receiver) take(b *Batch) {
 		}
 		r.rearm(i)
 	}
+	if r.n == b.usable {
+		b.crowded(int(bytes))
+	}
 	c := &r.sock.in
 	if len(b.Slots) > 0 {
 		c.batches.Add(1)

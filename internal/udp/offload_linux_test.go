@@ -223,6 +223,48 @@ func TestJoined(t *testing.T) {
 	}
 }
 
+// Many small datagrams that the kernel does not join make the batch grow, step by step and to a limit.
+func TestSlotsGrow(t *testing.T) {
+	a, err := Listen(context.Background(), netip.AddrPortFrom(loop4, 0), Options{NoOffload: true})
+	require.NoError(t, err)
+	defer a.Close()
+	b := kinds[0].open(t, loop4)
+	defer b.Close()
+	batch := NewBatch(64, false)
+	for _, want := range []int{2, 4, 8, 16, 16, 16} {
+		pkts := slabPackets(t, b.Local(), repeat(60, 300)...)
+		n, err := a.WriteBatch(pkts)
+		require.NoError(t, err)
+		require.Equal(t, len(pkts), n)
+		require.NoError(t, read(t, b, batch))
+		require.Equal(t, want, batch.Cap())
+		require.Len(t, batch.Slots, want)
+		for got := want; got < len(pkts); got += len(batch.Slots) {
+			batch.more = false // one step for each round
+			require.NoError(t, read(t, b, batch))
+		}
+		batch.more = true
+	}
+	require.LessOrEqual(t, len(batch.mem), batchMemory)
+
+	// Joined ones do not.
+	batch = NewBatch(64, false)
+	run := slabPackets(t, b.Local(), repeat(40, 1000)...)
+	c := kinds[0].open(t, loop4)
+	defer c.Close()
+	for range 5 {
+		for range 4 {
+			_, err := c.WriteBatch(run)
+			require.NoError(t, err)
+		}
+		for range 2 {
+			require.NoError(t, read(t, b, batch))
+			require.Len(t, batch.Slots, joinedSlots)
+			require.Equal(t, 80, arrived(batch))
+		}
+	}
+}
+
 // A kernel or a device that refuses runs gets the same packets one by one, in order and once each. The socket remembers
 // a refusal that will be repeated.
 func TestRefused(t *testing.T) {
