@@ -60,6 +60,8 @@ func (a *Assoc) Held() int { return a.tx.Held() + a.rx.Held() }
 func (a *Assoc) Consumed(now mono.Time, held int) {
 	if a.state.in(mayReceive) || a.state == ShutdownReceived {
 		a.rx.Consumed(held)
+	} else {
+		a.rx.Returned(held)
 	}
 }
 

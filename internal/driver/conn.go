@@ -117,7 +117,7 @@ func (c *Conn) giveBack(held int, drained bool) {
 
 // takeCredit tells the core what readers have returned, and renews the window that the node's budget allows.
 func (c *Conn) takeCredit() {
-	if n := c.credit.Swap(0); n > 0 && !c.ended {
+	if n := c.credit.Swap(0); n > 0 && !c.restarted {
 		c.a.Consumed(c.now, int(n))
 	}
 	c.book()
@@ -128,12 +128,9 @@ const streamCost = 512
 
 // book brings the node's budget up to date with what this association holds, and its window with the budget.
 func (c *Conn) book() {
-	held := 0
-	if !c.ended {
-		held = c.a.Held()
-		if c.mux != nil {
-			held += len(c.mux.streams) * streamCost
-		}
+	held := c.a.Held() // what arrived counts until it is read, also when the association has ended
+	if c.mux != nil && !c.ended {
+		held += len(c.mux.streams) * streamCost
 	}
 	if held != c.charged {
 		c.node.budget.charge(held - c.charged)
@@ -286,8 +283,7 @@ func (c *Conn) retire() bool {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	c.credit.Store(0)
-	c.book()
+	c.takeCredit()
 	if c.restarted {
 		c.succeed()
 		return true

@@ -204,7 +204,7 @@ func (c *Conn) shutStreams(now mono.Time) {
 		n, _ := s.in.close()
 		held += n
 	}
-	if held > 0 && !c.ended {
+	if held > 0 && !c.restarted {
 		c.a.Consumed(now, held)
 	}
 	m.gate.Lock()

@@ -28,6 +28,7 @@ const maxRounds = 4
 // packets already, or nil for an empty one of the node's.
 func (c *Conn) leave(out *pktbuf.Batch) {
 	if c.removed {
+		c.takeCredit()
 		c.unlock()
 		return
 	}

@@ -153,7 +153,7 @@ func (c *Conn) deliver(p *rx.Part) {
 func (c *Conn) discard(p *rx.Part) {
 	held := p.Data.Held
 	p.Data.Free()
-	if !c.ended {
+	if !c.restarted {
 		c.a.Consumed(c.now, held)
 	}
 }
@@ -323,7 +323,7 @@ func (s *Stream) Close() error {
 	s.shut = true
 	s.out.Lock()
 	s.out.Unlock(true)
-	if held > 0 && !c.ended {
+	if held > 0 && !c.restarted {
 		c.a.Consumed(now, held)
 	}
 	c.leave(nil)

@@ -40,6 +40,7 @@ func newReceiver(t testing.TB, cfg Config) *Receiver {
 	r.Init(&cfg)
 	t.Cleanup(func() {
 		r.Drop()
+		r.Returned(r.Held()) // what the test has read
 		require.Zero(t, r.Held())
 		require.Equal(t, live, pktbuf.Live(), "buffers leaked")
 	})

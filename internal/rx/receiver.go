@@ -264,7 +264,8 @@ func (r *Receiver) SetStreams(n int) { r.nstreams = max(r.nstreams, int32(min(n,
 // Stats returns the counters.
 func (r *Receiver) Stats() Stats { return r.stats }
 
-// Drop frees everything held, including the parts not yet handed out. Parts handed out before stay their owner's.
+// Drop frees everything held, including the parts not yet handed out. Parts handed out before stay their owner's, and
+// count as held until Returned.
 // What arrives later is taken as if nothing had been there.
 func (r *Receiver) Drop() {
 	for {
@@ -272,6 +273,7 @@ func (r *Receiver) Drop() {
 		if !ok {
 			break
 		}
+		r.unread -= p.Data.Held
 		p.Data.Free()
 	}
 	if r.hold != nil {
@@ -279,7 +281,7 @@ func (r *Receiver) Drop() {
 	}
 	r.hold = nil
 	r.streams, r.index, r.ready = nil, nil, queue{}
-	r.held, r.unread = 0, 0
+	r.held = r.unread
 	r.high = r.cum
 	r.tail = slotReceived | slotLost
 }

@@ -79,13 +79,18 @@ func (r *Receiver) Held() int { return r.used() }
 // useful step; a SACK is needed then. A useful step is a quarter of the window, two packets at least, or from closed to
 // open (RFC 9260 section 6.2).
 func (r *Receiver) Consumed(n int) bool {
-	n = max(0, min(n, r.unread))
-	r.unread -= n
-	r.held -= n
+	r.Returned(n)
 	if r.limit > 2*r.window {
 		r.limit = max(2*r.window, r.used())
 	}
 	return r.opened()
+}
+
+// Returned is Consumed without a thought for the peer, for an association that receives no more.
+func (r *Receiver) Returned(n int) {
+	n = max(0, min(n, r.unread))
+	r.unread -= n
+	r.held -= n
 }
 
 // SetWindow changes the window, in bytes of memory. Data held already stays; a smaller window closes until it is read.
