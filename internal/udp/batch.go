@@ -42,10 +42,12 @@ const (
 )
 
 // Where the kernel coalesces datagrams every slot takes 64 KiB, and two are plenty for a flow of joined ones. A socket
-// whose slots are filled by small datagrams, since they come from many peers, gets more of them.
+// whose slots are filled by small datagrams, since they come from many peers, gets more of them, and gives them back after
+// a while without need.
 const (
 	joinedSlots = 2
-	mostJoined  = batchMemory / (MaxDatagram + 1)
+	mostJoined  = 8
+	calmReads   = 1024 // reads that two slots would have been enough for
 )
 
 // DefaultSlots is the number of slots of a zero Batch.
@@ -58,12 +60,13 @@ type Batch struct {
 
 	all    []Slot
 	mem    []byte
-	first  int  // bytes of slot 0
-	size   int  // bytes of each other slot
-	usable int  // slots with memory behind them
-	want   int  // largest datagram seen; at most size, or Reset grows
-	more   bool // Reset makes more slots of 64 KiB
-	layout int  // counts changes of mem, for scratch that points into it
+	first  int // bytes of slot 0
+	size   int // bytes of each other slot
+	usable int // slots with memory behind them
+	want   int // largest datagram seen; at most size, or Reset grows
+	slots  int // slots of 64 KiB that resetJoined makes; 0: as they are
+	calm   int // reads in a row, see calmReads
+	layout int // counts changes of mem, for scratch that points into it
 
 	scratch any // of the socket implementation that read last
 }
@@ -82,13 +85,6 @@ func (b *Batch) init(slots int, gro bool) {
 	if gro {
 		b.size = MaxDatagram + 1
 	}
-	b.lay()
-}
-
-// lay makes the memory anew.
-func (b *Batch) lay() {
-	b.mem = make([]byte, b.first+(b.usable-1)*b.size)
-	b.layout++
 }
 
 // Cap returns how many datagrams the batch takes now.
@@ -105,36 +101,45 @@ func (b *Batch) Reset() {
 		b.init(DefaultSlots, false)
 	}
 	b.Slots = b.all[:0]
-	if b.more {
-		b.more = false
-		b.usable = min(2*b.usable, mostJoined, len(b.all))
-		b.lay()
+	if b.want > b.size {
+		for b.size < b.want {
+			b.size *= 2
+		}
+		b.usable = min(b.usable, max(fewSlots, batchMemory/b.size))
+		b.mem = nil // slots handed out before keep it alive as long as somebody looks at them
 	}
-	if b.want <= b.size {
-		return
+	if b.mem == nil {
+		b.mem = make([]byte, b.first+(b.usable-1)*b.size)
+		b.layout++
 	}
-	for b.size < b.want {
-		b.size *= 2
-	}
-	b.usable = min(b.usable, max(fewSlots, batchMemory/b.size))
-	b.lay() // the slots handed out before keep the old memory alive as long as somebody looks at them
 }
 
-// enlarge makes every slot take whatever may arrive when the kernel coalesces datagrams: a joined datagram that found a
-// small slot would be many packets lost. There are few such slots then.
-func (b *Batch) enlarge() {
-	if b.size > MaxDatagram {
-		return
+// resetJoined is Reset for a socket whose kernel coalesces datagrams: every slot takes whatever may arrive, since a joined
+// datagram that found a small slot would be many packets lost. There are few such slots then.
+func (b *Batch) resetJoined() {
+	switch {
+	case b.all == nil:
+		b.init(DefaultSlots, true)
+		b.usable = joinedSlots
+	case b.size <= MaxDatagram:
+		b.size, b.usable, b.mem = MaxDatagram+1, min(b.usable, joinedSlots), nil
+	case b.slots != 0:
+		b.usable, b.mem = b.slots, nil
 	}
-	b.size = MaxDatagram + 1
-	b.usable = min(b.usable, joinedSlots)
-	b.lay()
+	b.slots = 0
+	b.Reset()
 }
 
-// crowded notes that a read filled every slot with bytes in all, and asks for more slots if that was little.
-func (b *Batch) crowded(bytes int) {
-	if b.size > MaxDatagram && bytes <= MaxDatagram {
-		b.more = b.usable < min(mostJoined, len(b.all))
+// filled notes, where the kernel coalesces datagrams, how many slots a read has filled, and with how many bytes: small
+// datagrams in all of them ask for more slots.
+func (b *Batch) filled(n, bytes int) {
+	if n > joinedSlots {
+		b.calm = 0
+	} else if b.calm++; b.calm >= calmReads && b.usable > joinedSlots {
+		b.slots, b.calm = joinedSlots, 0
+	}
+	if most := min(mostJoined, len(b.all)); n == b.usable && bytes <= MaxDatagram && n < most {
+		b.slots = min(2*n, most)
 	}
 }
 

@@ -99,16 +99,13 @@ type receiver struct {
 
 // ReadBatch implements Socket.
 func (s *mmsg) ReadBatch(b *Batch) error {
-	b.Reset()
-	if s.coalesced {
-		b.enlarge()
-	}
+	s.reset(b)
 	r, ok := b.scratch.(*receiver)
 	if !ok || r.sock != s {
 		r = newReceiver(s, len(b.all))
 		b.scratch = r
 	}
-	for ; ; b.Reset() {
+	for ; ; s.reset(b) {
 		if r.layout != b.layout {
 			r.point(b)
 		}
@@ -129,6 +126,14 @@ func (s *mmsg) ReadBatch(b *Batch) error {
 		if len(b.Slots) > 0 {
 			return nil
 		}
+	}
+}
+
+func (s *mmsg) reset(b *Batch) {
+	if s.coalesced {
+		b.resetJoined()
+	} else {
+		b.Reset()
 	}
 }
 
@@ -215,8 +220,8 @@ func (r *receiver) take(b *Batch) {
 		}
 		r.rearm(i)
 	}
-	if r.n == b.usable {
-		b.crowded(int(bytes))
+	if r.sock.coalesced {
+		b.filled(r.n, int(bytes))
 	}
 	c := &r.sock.in
 	if len(b.Slots) > 0 {

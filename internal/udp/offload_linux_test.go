@@ -223,7 +223,8 @@ func TestJoined(t *testing.T) {
 	}
 }
 
-// Many small datagrams that the kernel does not join make the batch grow, step by step and to a limit.
+// Many small datagrams that the kernel does not join make the batch grow, step by step and to a limit; without need it
+// shrinks again.
 func TestSlotsGrow(t *testing.T) {
 	a, err := Listen(context.Background(), netip.AddrPortFrom(loop4, 0), Options{NoOffload: true})
 	require.NoError(t, err)
@@ -231,21 +232,28 @@ func TestSlotsGrow(t *testing.T) {
 	b := kinds[0].open(t, loop4)
 	defer b.Close()
 	batch := NewBatch(64, false)
-	for _, want := range []int{2, 4, 8, 16, 16, 16} {
-		pkts := slabPackets(t, b.Local(), repeat(60, 300)...)
-		n, err := a.WriteBatch(pkts)
+	send := func(n int) {
+		pkts := slabPackets(t, b.Local(), repeat(n, 300)...)
+		sent, err := a.WriteBatch(pkts)
 		require.NoError(t, err)
-		require.Equal(t, len(pkts), n)
-		require.NoError(t, read(t, b, batch))
-		require.Equal(t, want, batch.Cap())
-		require.Len(t, batch.Slots, want)
-		for got := want; got < len(pkts); got += len(batch.Slots) {
-			batch.more = false // one step for each round
-			require.NoError(t, read(t, b, batch))
-		}
-		batch.more = true
+		require.Equal(t, n, sent)
 	}
-	require.LessOrEqual(t, len(batch.mem), batchMemory)
+	send(2 + 4 + 8 + 8 + 1)
+	for _, want := range []int{2, 4, 8, 8, 1} {
+		require.NoError(t, read(t, b, batch))
+		require.Len(t, batch.Slots, want)
+	}
+	require.Equal(t, mostJoined, batch.Cap())
+	for range calmReads {
+		require.Equal(t, mostJoined, batch.Cap())
+		send(1)
+		require.NoError(t, read(t, b, batch))
+	}
+	send(3)
+	for _, want := range []int{2, 1} {
+		require.NoError(t, read(t, b, batch))
+		require.Len(t, batch.Slots, want)
+	}
 
 	// Joined ones do not.
 	batch = NewBatch(64, false)

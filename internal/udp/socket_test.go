@@ -222,8 +222,8 @@ func TestBatchMemory(t *testing.T) {
 	peer := netip.AddrPortFrom(loop4, 1)
 	b := NewBatch(64, false)
 	require.Equal(t, 64, b.Cap())
-	require.Len(t, b.mem, 65536+63*smallSlot)
 	b.Reset()
+	require.Len(t, b.mem, 65536+63*smallSlot)
 	require.True(t, b.Append(make([]byte, MaxDatagram), peer, 1), "slot 0 takes any datagram")
 	require.False(t, b.Append(make([]byte, MaxDatagram), peer, 1), "slot 1 not yet")
 	old := b.Slots[0].Buf
@@ -244,6 +244,7 @@ func TestBatchMemory(t *testing.T) {
 
 	require.Equal(t, 1, NewBatch(0, false).Cap())
 	gro := NewBatch(4, true)
+	gro.Reset()
 	for range 4 {
 		require.True(t, gro.Append(make([]byte, MaxDatagram), peer, 0))
 	}
