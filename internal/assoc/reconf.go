@@ -27,12 +27,14 @@ type reconf struct {
 	next    serial.RSN // of our next request
 	waiting []uint16   // streams whose end has been asked for
 	add     uint16     // outgoing streams to add
+	ask     uint16     // incoming streams to ask for
 
 	busy  bool // a request is under way
 	due   bool // it must go out (again)
 	rsn   serial.RSN
 	sids  []uint16 // it resets these; nil: it adds streams
 	adds  uint16
+	asks  bool // the streams it adds are the peer's to add
 	last  serial.TSN
 	tries int
 
@@ -93,6 +95,21 @@ func (a *Assoc) AddStreams(now mono.Time, n int) error {
 	return nil
 }
 
+// AskStreams asks the peer to add n streams in its direction (RFC 6525 section 5.1.6). EventStreamsAdded follows when it has
+// done so, or a refusal.
+func (a *Assoc) AskStreams(now mono.Time, n int) error {
+	switch {
+	case a.state != Established:
+		return ErrNotOpen
+	case !a.peer.Reconfig:
+		return ErrNoReconfig
+	case n < 1 || a.inStreams+n > a.cfg.MaxStreams:
+		return ErrTooMany
+	}
+	a.reconfig().ask += uint16(n)
+	return nil
+}
+
 // startReconf makes the next request if none is under way and something waits that may go.
 func (a *Assoc) startReconf() {
 	r := a.reconf
@@ -111,7 +128,9 @@ func (a *Assoc) startReconf() {
 	case len(sids) > 0:
 		r.waiting, r.sids, r.last = rest, sids, a.tx.NextTSN()-1
 	case r.add > 0:
-		r.sids, r.adds, r.add = nil, r.add, 0
+		r.sids, r.adds, r.asks, r.add = nil, r.add, false, 0
+	case r.ask > 0:
+		r.sids, r.adds, r.asks, r.ask = nil, r.ask, true, 0
 	default:
 		return
 	}
@@ -158,7 +177,7 @@ func (a *Assoc) emitReconf(now mono.Time, out *pktbuf.Batch) bool {
 		if r.sids != nil {
 			b.OutgoingReset(r.rsn, r.expect-1, r.last, r.sids)
 		} else {
-			b.AddStreams(false, r.rsn, r.adds)
+			b.AddStreams(r.asks, r.rsn, r.adds)
 		}
 		a.timers.Set(timerReconf, now.Add(p.RTO.RTO()))
 	}
@@ -405,11 +424,13 @@ func (a *Assoc) reconfDone(_ mono.Time, result wire.ReconfigResult) {
 	r.busy, r.due = false, false
 	ok := result == wire.ReconfigPerformed || result == wire.ReconfigNothingToDo
 	if r.sids == nil {
-		if ok {
+		switch {
+		case ok && r.asks: // its own request to add them follows
+		case ok:
 			a.outStreams += int(r.adds)
 			a.tx.SetStreams(a.outStreams)
 			a.events.add(Event{Kind: EventStreamsAdded, Reason: "outgoing"})
-		} else {
+		default:
 			a.events.add(Event{Kind: EventReconfigRefused, Reason: result.String()})
 		}
 		return

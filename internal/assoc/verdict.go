@@ -84,8 +84,8 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 		return at
 	}
 	oldest, ok := a.tx.Oldest(p.ID)
-	if !ok {
-		return 0
+	if !ok || a.peerWindow == 0 {
+		return 0 // with a closed window the next look is T3-rtx's business (RFC 9260 section 6.1 A)
 	}
 	pto := p.RTO.PTO(0)
 	at := oldest.Add(pto)
@@ -97,7 +97,8 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 		}
 	}
 	if f := p.Suspect.Floor; f != 0 {
-		at = max(at, f.Add(pto))
+		// Questions that heartbeats answer and data does not are asked less and less often.
+		at = max(at, f.Add(pto<<min(p.Stuck, 8)))
 	}
 	if p.Heard > oldest {
 		// Something sent later came through and was answered on this path: a packet was lost, not the path, and the
