@@ -16,19 +16,23 @@ import (
 // kernel is the kernel's own word about links and addresses. Two sockets: what it tells unasked comes by one, the answer to
 // a question by the other, so that the two cannot be mixed up.
 type kernel struct {
-	on   *watcher
-	news *netlink.Conn
-	ask  *netlink.Conn
-	done chan struct{}
-	once sync.Once
+	on    *watcher
+	news  *netlink.Conn
+	query *netlink.Conn
+	asked chan struct{} // holds a token while a look is wanted
+	done  chan struct{}
+	once  sync.Once
 }
+
+// lookEvery is the least time between looks that somebody asked for: a look at all links of a large host takes milliseconds.
+const lookEvery = 20 * time.Millisecond
 
 // newsBuffer holds a few thousand changes while the reader is busy. More than that is a full look at everything.
 const newsBuffer = 1 << 20
 
 // openNetlink watches a network namespace by its open file, 0 for that of the calling thread.
 func openNetlink(ns int, on *watcher) (source, error) {
-	k := &kernel{on: on, done: make(chan struct{})}
+	k := &kernel{on: on, asked: make(chan struct{}, 1), done: make(chan struct{})}
 	var err error
 	// Subscribed first: what changes while the question is answered is told again.
 	k.news, err = netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: ns,
@@ -36,7 +40,7 @@ func openNetlink(ns int, on *watcher) (source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netmon: %w", err)
 	}
-	k.ask, err = netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: ns})
+	k.query, err = netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: ns})
 	if err != nil {
 		k.news.Close()
 		return nil, fmt.Errorf("netmon: %w", err)
@@ -47,14 +51,39 @@ func openNetlink(ns int, on *watcher) (source, error) {
 		return nil, fmt.Errorf("netmon: %w", err)
 	}
 	go k.routineRead()
+	go k.routineLook()
 	return k, nil
+}
+
+func (k *kernel) ask() {
+	select {
+	case k.asked <- struct{}{}:
+	default:
+	}
+}
+
+// routineLook looks when asked to.
+func (k *kernel) routineLook() {
+	for {
+		select {
+		case <-k.done:
+			return
+		case <-k.asked:
+		}
+		_ = k.look() // should it fail, the news still come
+		select {
+		case <-k.done:
+			return
+		case <-time.After(lookEvery):
+		}
+	}
 }
 
 func (k *kernel) close() {
 	k.once.Do(func() {
 		close(k.done)
 		k.news.Close()
-		k.ask.Close()
+		k.query.Close()
 	})
 }
 
@@ -65,7 +94,9 @@ func (k *kernel) routineRead() {
 		msgs, err := k.news.Receive()
 		if err == nil {
 			pause = 0
+			k.on.turn.Lock()
 			k.on.update(func(t *table) { t.take(msgs) })
+			k.on.turn.Unlock()
 			continue
 		}
 		// News were lost (ENOBUFS), or one could not be read: what is still queued may be older than what is gone, so it is
@@ -99,8 +130,10 @@ func (k *kernel) drain() {
 // lookTries is how often a look is repeated that a change in its midst has made incomplete.
 const lookTries = 5
 
-// look asks for all links and addresses.
+// look asks for all links and addresses. News that arrive meanwhile are taken afterwards.
 func (k *kernel) look() error {
+	k.on.turn.Lock()
+	defer k.on.turn.Unlock()
 	for try := 1; ; try++ {
 		links, whole, err := k.dump(unix.RTM_GETLINK, skipStats())
 		if err != nil {
@@ -122,7 +155,7 @@ func (k *kernel) look() error {
 }
 
 func (k *kernel) dump(what netlink.HeaderType, body []byte) (msgs []netlink.Message, whole bool, err error) {
-	msgs, err = k.ask.Execute(netlink.Message{Header: netlink.Header{Type: what, Flags: netlink.Request | netlink.Dump}, Data: body})
+	msgs, err = k.query.Execute(netlink.Message{Header: netlink.Header{Type: what, Flags: netlink.Request | netlink.Dump}, Data: body})
 	whole = true
 	for i := range msgs {
 		whole = whole && msgs[i].Header.Flags&netlink.DumpInterrupted == 0

@@ -101,6 +101,24 @@ func TestKernelTells(t *testing.T) {
 	n.want(map[int]Cause{2: LinkDown, 3: LinkDown})
 }
 
+// TestLook finds a carrier that is lost and not told of. The kernel tells at most once a second of such losses, of all its
+// links together; so one is lost first to begin the second.
+func TestLook(t *testing.T) {
+	needs.Netns(t)
+	l := netlab.ForTest(t, netlab.Options{})
+	w, n := watchA(t, l)
+	require.NoError(t, l.A.CarrierDown(1))
+	n.want(map[int]Cause{2: NoCarrier, 3: NoCarrier})
+	start := time.Now()
+	require.NoError(t, l.A.CarrierDown(0))
+	w.Look()
+	w.Look()
+	n.want(map[int]Cause{0: NoCarrier, 1: NoCarrier})
+	t.Logf("found after %v", time.Since(start))
+	w.Stop()
+	w.Look()
+}
+
 // TestTentative adds an IPv6 address with duplicate address detection on.
 func TestTentative(t *testing.T) {
 	needs.Netns(t)
@@ -226,13 +244,13 @@ func TestLostNews(t *testing.T) {
 	k, ok := w.on[0].source.(*kernel)
 	require.True(t, ok)
 	require.NoError(t, k.news.SetReadBuffer(1)) // the kernel makes a few messages of it
-	w.on[0].mu.Lock()                           // holds the reader up
+	w.on[0].turn.Lock()                         // holds the reader up
 	for range 10 {
 		require.NoError(t, l.A.LinkDown(0))
 		require.NoError(t, l.A.LinkUp(0))
 	}
 	require.NoError(t, l.A.LinkDown(0))
-	w.on[0].mu.Unlock()
+	w.on[0].turn.Unlock()
 	n.want(map[int]Cause{0: LinkDown, 1: LinkDown})
 	require.NoError(t, l.A.LinkUp(0))
 	n.want(map[int]Cause{0: None, 1: None})

@@ -3,8 +3,8 @@
 // duplicate.
 //
 // On Linux the kernel tells by netlink, within a millisecond of the change. It may hold the loss of a carrier back for up to
-// a second when another link changed shortly before, so that a loose plug is no storm. Elsewhere the interfaces are looked
-// at once a second.
+// a second when another link changed shortly before, so that a loose plug is no storm; who has cause to suspect that can
+// ask (Watch.Look). Elsewhere the interfaces are looked at once a second.
 //
 // One watcher serves all users of a network namespace. It begins with the first of them and ends with the last.
 package netmon
@@ -102,6 +102,14 @@ func (w *Watch) Stop() {
 	}
 }
 
+// Look asks for a look at what the system knows now, for who has cause to think that there are news which have not been
+// told. It does not wait: what is found is told. Questions in quick succession are one.
+func (w *Watch) Look() {
+	for _, on := range w.on {
+		on.source.ask()
+	}
+}
+
 // registry is the watchers of this process, by network namespace.
 var registry struct {
 	mu       sync.Mutex
@@ -142,14 +150,17 @@ type watcher struct {
 	source source
 	users  int // guarded by registry.mu
 
+	turn sync.Mutex // held while something is learned and told, so that news do not overtake each other
+
 	mu       sync.Mutex
 	table    table
 	subjects []subject
 }
 
 // source is where the news come from. It fills the watcher's table before it is returned and tells changes by
-// watcher.update, from one goroutine.
+// watcher.update, one at a time.
 type source interface {
+	ask()   // to look now; waits for nobody
 	close() // waits for nobody
 }
 
@@ -186,7 +197,7 @@ func (on *watcher) remove(w *Watch) {
 	on.subjects = kept
 }
 
-// update lets f change the table and tells everybody whom that concerns.
+// update lets f change the table and tells everybody whom that concerns. The caller has the turn.
 func (on *watcher) update(f func(t *table)) {
 	type news struct {
 		watch *Watch

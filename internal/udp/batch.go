@@ -56,7 +56,8 @@ const DefaultSlots = 64
 // Batch is what one ReadBatch fills. Its memory belongs to the reader and is used again at the next call. The zero value
 // is a batch of DefaultSlots slots that gets its memory when a socket first needs it.
 type Batch struct {
-	Slots []Slot // filled slots
+	Slots   []Slot   // filled slots
+	Notices []Notice // ICMP messages about packets sent from the socket (Linux); valid until the next ReadBatch
 
 	all    []Slot
 	mem    []byte
@@ -100,7 +101,7 @@ func (b *Batch) Reset() {
 	if b.all == nil {
 		b.init(DefaultSlots, false)
 	}
-	b.Slots = b.all[:0]
+	b.Slots, b.Notices = b.all[:0], nil
 	if b.want > b.size {
 		for b.size < b.want {
 			b.size *= 2

@@ -24,7 +24,7 @@ func localFault(no syscall.Errno) bool {
 
 func tooBig(no syscall.Errno) bool { return no == unix.EMSGSIZE }
 
-// blocked: the send buffer is full; the BSDs, and Linux with error queues, say ENOBUFS when the link's queue is.
+// blocked: the send buffer is full; the BSDs say ENOBUFS when the link's queue is (for Linux see ErrDropped).
 func blocked(no syscall.Errno) bool {
 	return no == unix.EAGAIN || no == unix.EWOULDBLOCK || no == unix.ENOBUFS || no == unix.ENOMEM
 }

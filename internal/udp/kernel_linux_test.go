@@ -110,34 +110,6 @@ func TestOverflows(t *testing.T) {
 	require.EqualValues(t, sent+1-got, st.Overflows)
 }
 
-// An ICMP error about an earlier packet comes out of ReadBatch as it is, and the reader reads on.
-func TestPassingReadError(t *testing.T) {
-	s := kinds[0].open(t, loop4).(*mmsg)
-	defer s.Close()
-	nobody := listenUDP(t, loop4)
-	gone := nobody.LocalAddr().(*net.UDPAddr).AddrPort()
-	require.NoError(t, nobody.Close())
-	require.NoError(t, s.raw.Control(func(fd uintptr) { // without this the kernel keeps such errors to itself
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVERR, 1)
-	}))
-	_, err := s.WriteBatch(packets(1, 10, gone))
-	require.NoError(t, err)
-	batch := NewBatch(4, false)
-	require.Equal(t, unix.ECONNREFUSED, read(t, s, batch))
-	st, _ := StatsOf(s)
-	require.EqualValues(t, 1, st.ReadErrors)
-
-	// Pending when the next write comes, it does not stop that one.
-	_, err = s.WriteBatch(packets(1, 10, gone))
-	require.NoError(t, err)
-	n, err := s.WriteBatch(packets(3, 10, s.Local()))
-	require.NoError(t, err)
-	require.Equal(t, 3, n)
-	for got := 0; got < 3; got += arrived(batch) {
-		require.NoError(t, read(t, s, batch))
-	}
-}
-
 // Link-local addresses: a peer comes with the zone its locator is spelled with, by name or number alike.
 func TestZones(t *testing.T) {
 	const scope, zone = 1, "lo" // the loopback is interface 1 in every network namespace

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -28,6 +29,8 @@ var linkTests = map[string]func(*testing.T){
 	"Faults":  linkFaults,
 	"Local":   linkLocal,
 	"Device":  linkDevice,
+	"Notices": linkNotices,
+	"Drops":   linkDrops,
 }
 
 func TestLinks(t *testing.T) {
@@ -246,4 +249,81 @@ func linkDevice(t *testing.T) {
 	for _, s := range set {
 		_ = s.Close()
 	}
+}
+
+// A next hop that does not answer becomes a notice that the host is unreachable, also while its packets fill the send buffer.
+// Errors that a write has told already leave nothing behind in the error queue.
+func linkNotices(t *testing.T) {
+	require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/neigh/v0/retrans_time_ms", []byte("50"), 0))
+	dead := netip.MustParseAddrPort("10.9.0.77:5000")
+	for _, size := range []int{0, 16 << 10} {
+		s := listen(t, "10.9.0.1:0", Options{SendBuffer: size}).(*mmsg)
+		count := 1
+		if size > 0 {
+			count = 200
+		}
+		n, err := s.WriteBatch(packets(count, 1000, dead))
+		if size > 0 {
+			require.Equal(t, ErrBlocked, err)
+			require.Less(t, n, count)
+		}
+		batch := NewBatch(4, false)
+		for notices := 0; notices == 0; {
+			require.NoError(t, read(t, s, batch))
+			for _, n := range batch.Notices {
+				require.Equal(t, HostUnreachable, n.Kind)
+				require.Equal(t, dead, n.Peer)
+				require.Equal(t, s.Local().Addr(), n.Offender, "our own kernel says so")
+				require.Len(t, n.Quote, noticeQuote)
+				notices++
+			}
+		}
+	}
+
+	ip(t, "link set lo mtu 1400")
+	s := listen(t, "127.0.0.1:0", Options{})
+	for range 3 {
+		_, err := s.WriteBatch(packets(1, 3000, s.Local()))
+		require.True(t, IsTooBig(err), "%v", err)
+	}
+	batch := NewBatch(4, false)
+	done := make(chan error)
+	go func() { done <- s.ReadBatch(batch) }() // looks at the queue before it waits
+	time.Sleep(50 * time.Millisecond)
+	_, err := s.WriteBatch(packets(1, 10, s.Local()))
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	require.Empty(t, batch.Notices)
+	require.Equal(t, 1, arrived(batch))
+	require.NoError(t, s.(*mmsg).raw.Control(func(fd uintptr) {
+		require.False(t, newNotices().look(fd), "nothing is left in the queue")
+	}))
+}
+
+// A queue that is full drops packets, which the writer learns one by one: the socket is not blocked.
+func linkDrops(t *testing.T) {
+	ip(t, "neigh add 10.9.0.9 lladdr 02:00:00:00:00:09 dev v0")
+	out, err := exec.Command("tc", "qdisc", "add", "dev", "v0", "root", "tbf", "rate", "8kbit", "burst", "2000", "limit", "4000").CombinedOutput()
+	if err != nil {
+		needs.Missing(t, "needs the program tc and queues that shape: %v %s", err, out)
+	}
+	s := listen(t, "10.9.0.1:0", Options{})
+	pkts := packets(10, 900, netip.MustParseAddrPort("10.9.0.9:5000"))
+	for i := range pkts {
+		pkts[i].Buf = append(pkts[i].Buf, make([]byte, i)...) // no two make a run, of which a queue may drop a part silently
+	}
+	dropped := 0
+	for len(pkts) > 0 {
+		n, err := s.WriteBatch(pkts)
+		if pkts = pkts[n:]; err != nil {
+			require.Equal(t, ErrDropped, err)
+			dropped++
+			pkts = pkts[1:]
+		}
+	}
+	require.Positive(t, dropped)
+	require.Less(t, dropped, 10)
+	st, _ := StatsOf(s)
+	require.EqualValues(t, dropped, st.SendErrors)
+	require.Zero(t, st.Blocked)
 }

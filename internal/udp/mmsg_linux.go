@@ -28,6 +28,7 @@ type mmsg struct {
 	in  inCounts
 	out outCounts
 
+	notices   bool        // the kernel hands over ICMP messages
 	coalesced bool        // the kernel joins arriving datagrams (GRO)
 	segments  atomic.Bool // messages may be made of segments (GSO); false for good once one was refused
 	sendmmsg  func(fd uintptr, hdrs *mmsghdr, n int) (sent int, errno syscall.Errno)
@@ -59,6 +60,7 @@ func newKernel(conn *net.UDPConn, local netip.AddrPort, offload bool) (Socket, e
 		if s.family, inner = familyOf(int(fd)); inner == nil {
 			s.df = setDF(int(fd), s.family.inet6, true)
 			s.ecn = askControl(int(fd), s.family.inet6)
+			s.notices = askNotices(int(fd), s.family.inet6)
 			s.coalesced = offload && askCoalesced(int(fd))
 			s.segments.Store(offload && offersSegments(int(fd)))
 		}
@@ -73,9 +75,11 @@ func (s *mmsg) Local() netip.AddrPort { return s.local }
 
 func (s *mmsg) Close() error { return s.conn.Close() }
 
+func (s *mmsg) kernel() syscall.RawConn { return s.raw }
+
 // Stats returns the counters; they may be read at any time.
 func (s *mmsg) Stats() Stats {
-	st := Stats{DF: s.df, ECN: s.ecn, BatchSystem: true, Coalescing: s.coalesced, Segmenting: s.segments.Load()}
+	st := Stats{DF: s.df, ECN: s.ecn, BatchSystem: true, ICMP: s.notices, Coalescing: s.coalesced, Segmenting: s.segments.Load()}
 	st.fill(&s.in, &s.out)
 	st.RecvBuffer, st.SendBuffer = buffers(s.raw)
 	return st
@@ -92,7 +96,10 @@ type receiver struct {
 	cache  zoneCache
 	drops  uint32 // the kernel's own count of overflows, last seen
 
+	notices *notices
+
 	run   func(fd uintptr) bool
+	once  func(fd uintptr) // run, without waiting
 	n     int
 	errno syscall.Errno
 }
@@ -111,6 +118,13 @@ func (s *mmsg) ReadBatch(b *Batch) error {
 		}
 		r.n, r.errno = b.usable, 0
 		err := s.raw.Read(r.run)
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			// The poller gives up on a socket that reports an error and is neither readable nor writable, which is one
+			// with an ICMP message to read and a full send buffer.
+			if e := s.raw.Control(r.once); e == nil && (r.n > 0 || r.notices.n > 0) {
+				err, r.errno = nil, 0
+			}
+		}
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return net.ErrClosed
@@ -123,7 +137,10 @@ func (s *mmsg) ReadBatch(b *Batch) error {
 			return r.errno
 		}
 		r.take(b)
-		if len(b.Slots) > 0 {
+		if r.notices.n > 0 {
+			s.in.notices.Add(r.notices.take(b, &s.family, &r.cache))
+		}
+		if len(b.Slots) > 0 || len(b.Notices) > 0 {
 			return nil
 		}
 	}
@@ -144,6 +161,8 @@ func newReceiver(s *mmsg, slots int) *receiver {
 		iovs:  make([]unix.Iovec, slots),
 		names: make([]unix.RawSockaddrInet6, slots),
 		ctls:  make([]control, slots),
+
+		notices: newNotices(),
 	}
 	for i := range r.hdrs {
 		h := &r.hdrs[i].hdr
@@ -154,6 +173,11 @@ func newReceiver(s *mmsg, slots int) *receiver {
 		r.rearm(i)
 	}
 	r.run = r.receive
+	r.once = func(fd uintptr) {
+		if !r.run(fd) {
+			r.n = 0
+		}
+	}
 	return r
 }
 
@@ -188,9 +212,15 @@ func (r *receiver) receive(fd uintptr) bool {
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return false
+			if !r.sock.notices || !r.notices.look(fd) {
+				return false
+			}
+			r.n = 0
+			return true
 		default:
-			r.n, r.errno = 0, errno
+			if r.n = 0; !r.sock.notices || !r.notices.look(fd) {
+				r.errno = errno
+			}
 			return true
 		}
 	}

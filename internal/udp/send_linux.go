@@ -37,6 +37,10 @@ type sender struct {
 	errno   syscall.Errno
 }
 
+// maxStale is how often in a row an error may be taken for an earlier packet's. Messages that somebody forges would have
+// to arrive faster than system calls return to make more of them.
+const maxStale = 3
+
 // errRefused says that the kernel did not take the first message that is left, and that it is a run.
 var errRefused = errors.New("udp: segmented message refused")
 
@@ -120,6 +124,8 @@ func (w *sender) write(pkts []pktbuf.Packet, segments bool) (n int, err error) {
 		return n, bad
 	case w.counts[w.sent] > 1 && w.errno != unix.EAGAIN:
 		return n, errRefused
+	case w.errno == unix.ENOBUFS && s.notices:
+		return n, ErrDropped // the kernel tells that to sockets with an error queue only
 	case blocked(w.errno):
 		return n, ErrBlocked
 	default:
@@ -212,7 +218,7 @@ func (w *sender) send(fd uintptr) {
 		setDF(int(fd), w.sock.inet6, false)
 		defer setDF(int(fd), w.sock.inet6, true)
 	}
-	again := true
+	stale := 0
 	for w.sent < w.n {
 		// The call stops at the first message that fails and tells its error only if nothing was sent before it; so
 		// after a short count the next round learns the error of that message.
@@ -221,9 +227,10 @@ func (w *sender) send(fd uintptr) {
 		case errno == 0 && n > 0:
 			w.sent += n
 			w.calls++
+			stale = 0
 		case errno == unix.EINTR:
-		case errno == unix.ECONNREFUSED && again:
-			again = false // left behind by an earlier packet and cleared by being told: this packet was not tried
+		case stale < maxStale && left(errno):
+			stale++ // perhaps left behind by an earlier packet and cleared by being told: then this packet was not tried
 		case errno == 0:
 			w.errno = unix.EIO
 			return

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/pktbuf"
@@ -78,6 +79,13 @@ func (s *single) Close() error {
 	err := s.conn.Close()
 	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 	return err
+}
+
+func (s *single) kernel() syscall.RawConn {
+	if d, ok := s.conn.(*datagram); ok {
+		return d.raw
+	}
+	return nil
 }
 
 // Stats returns the counters; they may be read at any time. Buffer sizes are not known here.
@@ -161,6 +169,7 @@ func (s *single) writeOne(p *pktbuf.Packet) error {
 type datagram struct {
 	*net.UDPConn
 	inet6 bool
+	raw   syscall.RawConn
 	now   nowait
 }
 
@@ -170,7 +179,7 @@ func newDatagram(conn *net.UDPConn, inet6 bool) (*datagram, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &datagram{UDPConn: conn, inet6: inet6}
+	d := &datagram{UDPConn: conn, inet6: inet6, raw: raw}
 	d.now.init(conn, raw, inet6)
 	return d, nil
 }

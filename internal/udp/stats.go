@@ -11,6 +11,7 @@ type Stats struct {
 	Cut        uint64 // datagrams larger than their slot, dropped
 	Unnamed    uint64 // datagrams whose source could not be understood, dropped
 	ReadErrors uint64 // passing errors returned by ReadBatch
+	Notices    uint64 // ICMP messages about packets sent
 	Overflows  uint64 // datagrams the kernel dropped because the receive buffer was full (Linux)
 
 	BatchesOut uint64 // system calls, or calls of the wrapped connection, that took packets
@@ -23,6 +24,7 @@ type Stats struct {
 
 	DF          bool // packets leave unfragmented (IPv4 Don't Fragment) unless Packet.NoDF asks otherwise
 	ECN         bool // Slot.ECN is filled
+	ICMP        bool // messages about packets sent are handed to the reader
 	RecvBuffer  int  // bytes of the kernel's receive buffer as it reports them; 0: unknown
 	SendBuffer  int  // likewise, send buffer
 	BatchSystem bool // many datagrams per system call
@@ -42,8 +44,8 @@ func StatsOf(s Socket) (Stats, bool) {
 // inCounts is written by the one reader, outCounts by all writers; they are kept apart so that the two sides do not
 // share a cache line.
 type inCounts struct {
-	batches, packets, bytes, joined, cut, unnamed, errors, overflows atomic.Uint64
-	_                                                                [64]byte
+	batches, packets, bytes, joined, cut, unnamed, errors, notices, overflows atomic.Uint64
+	_                                                                         [64]byte
 }
 
 type outCounts struct {
@@ -54,7 +56,7 @@ type outCounts struct {
 func (st *Stats) fill(in *inCounts, out *outCounts) {
 	st.BatchesIn, st.PacketsIn, st.BytesIn = in.batches.Load(), in.packets.Load(), in.bytes.Load()
 	st.Cut, st.Unnamed, st.ReadErrors = in.cut.Load(), in.unnamed.Load(), in.errors.Load()
-	st.Overflows, st.Joined = in.overflows.Load(), in.joined.Load()
+	st.Overflows, st.Joined, st.Notices = in.overflows.Load(), in.joined.Load(), in.notices.Load()
 	st.BatchesOut, st.PacketsOut, st.BytesOut = out.batches.Load(), out.packets.Load(), out.bytes.Load()
 	st.Runs, st.Refused = out.runs.Load(), out.refused.Load()
 	st.Blocked, st.SendErrors = out.blocked.Load(), out.errors.Load()
