@@ -98,7 +98,7 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 	}
 	if f := p.Suspect.Floor; f != 0 {
 		// Questions that heartbeats answer and data does not are asked less and less often.
-		at = max(at, f.Add(pto<<min(p.Stuck, 8)))
+		at = max(at, f.Add(pto<<min(max(0, p.Stuck-stuckShrink), 8)))
 	}
 	if p.Heard > oldest {
 		// Something sent later came through and was answered on this path: a packet was lost, not the path, and the
@@ -184,6 +184,7 @@ func (a *Assoc) suspect(now mono.Time, p *path.Path) {
 const (
 	stuckShrink = 3
 	stuckLeave  = 5
+	stuckTime   = 200 * time.Millisecond // and the least time they take together
 )
 
 // askFailed asks the paths in doubt at once: the one in use has fallen silent and there is no other.
@@ -204,7 +205,7 @@ func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
 	if p.Stuck++; p.Stuck == 1 {
 		p.StuckAt = now
 	}
-	if now.Sub(p.StuckAt) < p.RTO.RTO() {
+	if now.Sub(p.StuckAt) < max(stuckTime, 3*p.RTO.PTO(0)) {
 		return false // many short rounds on a busy machine are no long time
 	}
 	switch {
