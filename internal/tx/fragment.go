@@ -23,17 +23,19 @@ func (s *Sender) WindowProbe() bool { return s.probing && s.base != s.next }
 // window allows. It returns the payload bytes appended; the caller takes them off its budget before the next call.
 //
 // Messages take turns by stream. A message that fits into g.MaxChunk is never cut, and a cut chunk is filled to
-// g.MaxChunk except at the message's end: what does not fit into what is left of a packet waits for the next packet. Only
-// a packet that is empty and still smaller than g.MaxChunk makes the chunk smaller.
+// g.MaxChunk except at the message's end: what does not fit into what is left of a packet waits for the next packet. Two
+// things make a chunk smaller: a packet that is empty and still smaller than g.MaxChunk; and a packet with room left, which
+// the beginning of a message that must be cut anyway fills up. So a flow of large messages goes in packets of equal size,
+// which a socket with segmentation offload sends as one.
 //
 // When the peer's window is smaller than the next chunk, nothing goes, unless nothing is outstanding: then one chunk goes
 // as a zero window probe (RFC 9260 section 6.1 A).
 func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
-	limit := min(g.MaxChunk, maxWire)
+	whole := min(g.MaxChunk, maxWire)&^3 - s.header()
+	limit := whole
 	if b.Empty() {
-		limit = min(limit, b.Room())
+		limit = min(limit, b.Room()&^3-s.header())
 	}
-	limit = limit&^3 - s.header()
 	s.largest = max(1, limit)
 	sent := 0
 	for s.queued > 0 && limit > 0 && sent < g.Budget {
@@ -47,6 +49,9 @@ func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
 			break
 		}
 		n := min(m.left, limit)
+		if m.left > whole && !m.started() && n <= s.PeerWindow() {
+			n = min(n, s.fill(b, n))
+		}
 		probe := n > s.PeerWindow()
 		if probe && s.base != s.next || s.count() >= maxWindow {
 			break
@@ -59,6 +64,20 @@ func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
 	}
 	return sent
 }
+
+// FragmentSize returns how many payload bytes a chunk of at most maxChunk bytes, its header included, can hold.
+func (s *Sender) FragmentSize(maxChunk int) int { return min(maxChunk, maxWire)&^3 - s.header() }
+
+// fill returns how much of a chunk of n bytes fits into the packet if it has to, or n if hardly anything would.
+func (s *Sender) fill(b *wire.Builder, n int) int {
+	if room := b.Room()&^3 - s.header(); room >= minFill {
+		return room
+	}
+	return n
+}
+
+// minFill is the least payload of a chunk that fills a packet up.
+const minFill = 4
 
 // maxWire keeps a chunk's length inside its 16-bit field.
 const maxWire = 1<<16 - 4

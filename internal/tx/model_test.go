@@ -130,7 +130,7 @@ func (m *model) sendNew(now mono.Time, p, budget, maxChunk, room int) int {
 	b.Open(make([]byte, 0, wire.HeaderLen+room), wire.Header{})
 	g := Grant{Now: now, Path: locator.PathID(p), Budget: budget, MaxChunk: maxChunk}
 	n := m.s.AppendNew(&b, &g)
-	sum := 0
+	sum, used := 0, 0
 	for i, d := range m.parse(&b) {
 		require.Equal(m.t, uint32(m.next), uint32(d.TSN))
 		require.Less(m.t, sum, budget, "budget")
@@ -140,7 +140,8 @@ func (m *model) sendNew(now mono.Time, p, budget, maxChunk, room int) int {
 		} else {
 			m.probing = false
 		}
-		m.checkCut(d, maxChunk, room)
+		m.checkCut(d, maxChunk, room, used)
+		used += wire.Pad4(m.s.header() + len(d.Payload))
 		c := &mChunk{data: *d, state: "out", live: map[int]bool{}, paths: map[int]bool{}, lostOn: -1}
 		m.chunks[m.next] = c
 		m.launch(m.next, p, now)
@@ -153,8 +154,8 @@ func (m *model) sendNew(now mono.Time, p, budget, maxChunk, room int) int {
 	return n
 }
 
-// checkCut matches a new chunk with the message it must come from.
-func (m *model) checkCut(d *wire.Data, maxChunk, room int) {
+// checkCut matches a new chunk with the message it must come from. used is what stands before it in the packet.
+func (m *model) checkCut(d *wire.Data, maxChunk, room, used int) {
 	key := mKey{d.SID, d.Unordered}
 	if !m.interleave {
 		key = mKey{}
@@ -194,7 +195,12 @@ func (m *model) checkCut(d *wire.Data, maxChunk, room int) {
 	if !d.End {
 		limit := min(maxChunk, room)&^3 - m.s.header()
 		full := maxChunk&^3 - m.s.header()
-		require.Contains(m.t, []int{limit, full}, len(d.Payload), "a chunk cut short before the message's end")
+		if used > 0 && d.Begin && len(d.Payload) < full {
+			require.Equal(m.t, (room-used)&^3, m.s.header()+len(d.Payload), "a chunk cut short that does not fill the packet")
+			require.Greater(m.t, len(msg.bytes), full, "cut without need")
+		} else {
+			require.Contains(m.t, []int{limit, full}, len(d.Payload), "a chunk cut short before the message's end")
+		}
 		m.current[key] = msg
 	} else {
 		delete(m.current, key)
