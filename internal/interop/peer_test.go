@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -72,8 +73,8 @@ func peerProgram(t testing.TB) string {
 // child is a program under way whose output is watched.
 type child struct {
 	t    testing.TB
-	name string
 	cmd  *exec.Cmd
+	drop func(string) bool // lines that are not worth keeping
 	in   io.WriteCloser
 	done chan struct{}
 
@@ -85,9 +86,9 @@ type child struct {
 }
 
 // start runs a program, inside a host if there is one. What it has to say on both outputs is taken as lines.
-func start(t testing.TB, h *netlab.Host, name string, args ...string) *child {
+func start(t testing.TB, h *netlab.Host, drop func(string) bool, name string, args ...string) *child {
 	t.Helper()
-	c := &child{t: t, name: filepath.Base(name), cmd: exec.Command(name, args...), done: make(chan struct{}), news: make(chan struct{}, 1)}
+	c := &child{t: t, cmd: exec.Command(name, args...), drop: drop, done: make(chan struct{}), news: make(chan struct{}, 1)}
 	in, err := c.cmd.StdinPipe()
 	require.NoError(t, err)
 	c.in = in
@@ -120,6 +121,9 @@ func (c *child) read(out io.Reader) {
 	s := bufio.NewScanner(out)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
+		if c.drop != nil && c.drop(s.Text()) {
+			continue
+		}
 		c.mu.Lock()
 		if len(c.all) < maxLines {
 			c.all = append(c.all, fmt.Sprintf("%s %s", time.Now().Format("05.000"), s.Text()))
@@ -156,12 +160,12 @@ func (c *child) say(format string, args ...any) {
 	require.NoError(c.t, err)
 }
 
-// find takes out the first line that begins with a text.
-func (c *child) find(text string) (string, bool) {
+// find takes out the first line that fits.
+func (c *child) find(fits func(string) bool) (string, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, l := range c.lines {
-		if strings.HasPrefix(l, text) {
+		if fits(l) {
 			c.lines = append(c.lines[:i], c.lines[i+1:]...)
 			return l, true
 		}
@@ -184,12 +188,18 @@ func (c *child) complains() (string, bool) {
 // await waits for a line that begins with a text, and returns it.
 func (c *child) await(text string) string {
 	c.t.Helper()
-	return c.awaitFor(text, patience)
+	return c.awaitLine(text, func(l string) bool { return strings.HasPrefix(l, text) })
 }
 
-func (c *child) awaitFor(text string, d time.Duration) string {
+// awaitMatch waits for a line that has a match of an expression.
+func (c *child) awaitMatch(re *regexp.Regexp) string {
 	c.t.Helper()
-	timeout := time.After(d)
+	return c.awaitLine(re.String(), re.MatchString)
+}
+
+func (c *child) awaitLine(text string, fits func(string) bool) string {
+	c.t.Helper()
+	timeout := time.After(patience)
 	for {
 		// Asked first: what was said before the end is there, then.
 		ended := false
@@ -198,7 +208,7 @@ func (c *child) awaitFor(text string, d time.Duration) string {
 			ended = true
 		default:
 		}
-		if l, ok := c.find(text); ok {
+		if l, ok := c.find(fits); ok {
 			return l
 		}
 		if l, ok := c.complains(); ok {
@@ -224,6 +234,15 @@ func (c *child) awaitEnd() []string {
 		require.FailNow(c.t, "the program does not end")
 	}
 	return c.lines
+}
+
+// freePort returns a UDP port that was free on a loopback address just now, for programs that must be told one.
+func freePort(t testing.TB) int {
+	t.Helper()
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).Port
 }
 
 // usrsctp is an association with the peer program in a laboratory.
@@ -301,7 +320,7 @@ func listen(t testing.TB, l *netlab.Lab, o opts) *transport.Listener {
 func startDialling(t testing.TB, l *netlab.Lab, o opts) *child {
 	args := []string{"-u", fmt.Sprint(peerUDPPort), "-U", fmt.Sprint(ourPort), "-p", fmt.Sprint(peerPort), "-P", fmt.Sprint(ourPort)}
 	args = append(append(args, each("-b", l.B, l.Paths(), o.six)...), each("-c", l.A, l.Paths(), o.six)...)
-	p := start(t, l.B, peerProgram(t), append(args, o.args...)...)
+	p := start(t, l.B, nil, peerProgram(t), append(args, o.args...)...)
 	p.await("ready")
 	return p
 }
@@ -310,7 +329,7 @@ func startDialling(t testing.TB, l *netlab.Lab, o opts) *child {
 func startListening(t testing.TB, l *netlab.Lab, o opts) *child {
 	args := []string{"-u", fmt.Sprint(peerUDPPort), "-p", fmt.Sprint(peerPort)}
 	args = append(args, each("-b", l.B, l.Paths(), o.six)...)
-	p := start(t, l.B, peerProgram(t), append(args, o.args...)...)
+	p := start(t, l.B, nil, peerProgram(t), append(args, o.args...)...)
 	p.await("ready")
 	return p
 }

@@ -85,7 +85,7 @@ func TestUsrsctpManyStreams(t *testing.T) {
 		const most = 5000
 		count, each := int(slower(2400)), int64(700)
 		u := connect(t, lab(t, netlab.Options{}), weDial, opts{
-			cfg:  transport.Config{OutStreams: most, InStreams: most},
+			cfg:  transport.Config{OutStreams: most, InStreams: most, ReceiveWindow: 8 << 20}, // all streams share it
 			args: []string{"-e", fmt.Sprint(ourSeed), "-o", fmt.Sprint(most), "-i", fmt.Sprint(most), "-r", "1000000"},
 		})
 		defer u.tell(t)
@@ -111,7 +111,7 @@ func TestUsrsctpManyStreams(t *testing.T) {
 		u.peer.await("1 sent")
 		// The peer's, of the other parity.
 		theirs := 1 - first%2
-		u.peer.say("1 send %d %d %d 2 %d 350", peerSeed, theirs, count, int64(count)*each)
+		u.peer.say("1 send %d %d %d 2 %d 350", peerSeed, theirs+2, count, int64(count)*each) // stream 0 is the association's own
 		seen := make(map[uint16]bool)
 		for range count {
 			s, err := u.ours.AcceptStream(within(t))
