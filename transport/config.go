@@ -115,9 +115,21 @@ type Config struct {
 	// headers stays within the IPv6 minimum MTU of 1280: 1280 - 40 - 8 = 1232. Range 512 to 65507.
 	PathPayload int
 
+	// MaxPayload is the largest UDP payload searched for on each path by path MTU discovery (RFC 8899), once an association
+	// carries more than 64 KiB of data. Packets begin at PathPayload and grow to what all paths carry. Default 8972, what
+	// IPv4 leaves of 9000 bytes; a negative number means no search. Range up to 65504.
+	MaxPayload int
+
 	// InitialPackets is the initial congestion window of a path in packets. Default 10 (RFC 6928); a negative number
 	// means the window of RFC 9260 section 7.2.1.
 	InitialPackets int
+
+	// MaxStreams is up to how many streams each way an association may grow (RFC 6525). Default 65535, range 1 to 65535.
+	MaxStreams int
+
+	// NoStreamReset does not announce stream re-configuration (RFC 6525): streams can neither be ended nor added, by either
+	// side.
+	NoStreamReset bool
 
 	// NoProbeTimeout switches the fast failure detector off, so that T3-rtx and heartbeats alone find failures.
 	NoProbeTimeout bool
@@ -156,6 +168,7 @@ func RFC9260() *Config {
 		CookieLife:      time.Minute,
 		InitialPackets:  -1,
 		NoProbeTimeout:  true,
+		MaxPayload:      -1,
 		NoPlainInit:     true,
 		NoStagger:       true,
 		NoInitPadding:   true,
@@ -225,7 +238,9 @@ func (c *Config) check() error {
 		{"InitsPerSource", int64(c.InitsPerSource), 1, 1_000_000},
 		{"OutStreams", int64(c.OutStreams), 0, 65535},
 		{"InStreams", int64(c.InStreams), 0, 65535},
+		{"MaxStreams", int64(c.MaxStreams), 0, 65535},
 		{"MessageSize", int64(c.MessageSize), 1, 64 << 10},
+		{"MaxPayload", int64(c.MaxPayload), -1 << 31, 65504},
 		{"AssocMaxRetrans", int64(c.AssocMaxRetrans), 0, 255},
 		{"MaxInitRetrans", int64(c.MaxInitRetrans), 0, 255},
 	} {
@@ -291,11 +306,19 @@ func (c *Config) core() assoc.Config {
 		PlainAfter:      off[time.Duration](c.NoPlainInit),
 		InitPadding:     off[int](c.NoInitPadding),
 		NoProbeTimeout:  c.NoProbeTimeout,
+		MaxPayload:      c.MaxPayload,
+		MaxStreams:      c.MaxStreams,
+		NoReconfig:      c.NoStreamReset,
 	}
 	if c.Heartbeat != nil {
 		a.Heartbeat = *c.Heartbeat
 	}
 	return a
+}
+
+// options is how messages travel that bring no options of their own.
+func (c *Config) options() driver.Options {
+	return driver.Options{PPID: c.PPID, Resends: -1}
 }
 
 // node is the configuration of the driver.

@@ -116,9 +116,12 @@ func (a *Assoc) appendHeartbeat(now mono.Time, p *path.Path, b *wire.Builder) bo
 	return true
 }
 
+// maxEcho bounds the Heartbeat Info that is echoed: a peer may search for larger packets with large heartbeats.
+const maxEcho = 9000
+
 // handleHeartbeat echoes the information back to where it came from (RFC 9260 section 8.3).
 func (a *Assoc) handleHeartbeat(in *inbound, c wire.Chunk) {
-	if a.state < CookieEchoed || len(c.Value) > a.cfg.Payload-64 {
+	if a.state < CookieEchoed || len(c.Value) > maxEcho {
 		a.stats.Discarded++
 		return
 	}
@@ -129,8 +132,12 @@ func (a *Assoc) handleHeartbeat(in *inbound, c wire.Chunk) {
 // took.
 func (a *Assoc) handleHeartbeatAck(now mono.Time, in *inbound, c wire.Chunk) {
 	info, err := wire.ParseHeartbeat(c)
-	if err != nil || len(info) != infoLen {
+	if err != nil || len(info) < infoLen {
 		a.stats.Discarded++
+		return
+	}
+	if info[9] == sizeMark {
+		a.sizeAnswered(now, info)
 		return
 	}
 	nonce := binary.BigEndian.Uint64(info)

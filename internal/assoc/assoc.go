@@ -77,6 +77,7 @@ type Assoc struct {
 	busy       bool   // data was sent or received since the monitors were last told
 	zwp        int    // zero window probes in a row (RFC 9260 section 6.1 A)
 	redundant  int    // paths that carry each redundant message; zero until one was sent
+	bulk       bool   // enough data was sent for larger packets to be worth the search
 	forwardDue bool   // a FORWARD-TSN must go out
 	stalled    int    // T3-rtx expirations since data was last acknowledged
 	zwpDue     bool   // the first one may go: timerWindow fired

@@ -24,6 +24,7 @@ type Config struct {
 	SackEvery int           // packets with DATA per SACK, default 2 (RFC 9260 section 6.2)
 
 	Payload        int // UDP payload of a packet before a larger one was found, default 1200
+	MaxPayload     int // largest UDP payload searched for (RFC 8899), default 8972; -1: no search
 	InitialPackets int // initial congestion window in packets, default 10 (RFC 6928); -1: RFC 9260 section 7.2.1
 
 	CookieLife time.Duration // Valid.Cookie.Life, default 60 s
@@ -77,6 +78,8 @@ func (c *Config) Fill() {
 	c.SackDelay = min(c.SackDelay, 500*time.Millisecond)
 	def(&c.SackEvery, 2)
 	def(&c.Payload, 1200)
+	def(&c.MaxPayload, 8972)
+	c.MaxPayload = min(c.MaxPayload, wire.MaxPacket&^3)
 	def(&c.InitialPackets, 10)
 	def(&c.CookieLife, time.Minute)
 	def(&c.Stagger, 100*time.Millisecond)

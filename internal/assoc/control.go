@@ -68,7 +68,7 @@ func (a *Assoc) emitReplies(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	to := rs[0].to
-	buf := out.Open(a.cfg.Payload)
+	buf := out.Open(max(a.cfg.Payload, wire.HeaderLen+wire.ChunkHeaderLen+wire.Pad4(len(rs[0].data))))
 	if buf == nil {
 		return false
 	}
@@ -110,7 +110,7 @@ func (a *Assoc) emitReplies(now mono.Time, out *pktbuf.Batch) bool {
 		p.Stats.PacketsSent++
 		p.Stats.BytesSent += uint64(len(pkt))
 	}
-	out.Commit(pktbuf.Packet{Buf: pkt, Socket: to.Local, Peer: to.Peer, Path: id})
+	out.Commit(pktbuf.Packet{Buf: pkt, Socket: to.Local, Peer: to.Peer, Path: id, NoDF: len(pkt) > a.cfg.Payload})
 	return true
 }
 

@@ -23,7 +23,7 @@ import (
 // Transmit appends packets to out. more says that the batch was full: send it and call again with an empty one.
 func (a *Assoc) Transmit(now mono.Time, out *pktbuf.Batch) (more bool) {
 	for out.Len() < pktbuf.BatchPackets {
-		if out.Open(a.cfg.Payload) == nil {
+		if out.Open(a.largest()) == nil && out.Len() > 0 {
 			return true
 		}
 		if !a.emit(now, out) {
@@ -33,6 +33,25 @@ func (a *Assoc) Transmit(now mono.Time, out *pktbuf.Batch) (more bool) {
 		}
 	}
 	return true
+}
+
+// largest returns the size of the largest packet that may be built next: with less room in the batch it is full.
+func (a *Assoc) largest() int {
+	n := a.cfg.Payload
+	for _, p := range a.paths.All() {
+		n = max(n, p.Payload)
+	}
+	if a.bulk && a.state == Established {
+		for _, p := range a.paths.All() {
+			if size := p.MTU.Trying(); size > n {
+				n = size
+			}
+		}
+	}
+	if a.state >= Established {
+		n = max(n, min(a.tx.LostSize()+wire.HeaderLen, wire.MaxPacket))
+	}
+	return n
 }
 
 // emit writes at most one packet and reports whether it made progress.
@@ -49,7 +68,7 @@ func (a *Assoc) emit(now mono.Time, out *pktbuf.Batch) bool {
 	if a.state < Established {
 		return false
 	}
-	return a.emitHeartbeats(now, out) || a.emitProbes(now, out) || a.emitCopies(now, out) || a.emitForward(now, out) || a.emitReconf(now, out) || a.emitStop(now, out) || a.emitData(now, out)
+	return a.emitHeartbeats(now, out) || a.emitProbes(now, out) || a.emitSearch(now, out) || a.emitCopies(now, out) || a.emitForward(now, out) || a.emitReconf(now, out) || a.emitStop(now, out) || a.emitData(now, out)
 }
 
 // openPacket begins a packet for a path in the batch's slab.
@@ -269,6 +288,7 @@ func (a *Assoc) emitOn(now mono.Time, p *path.Path, want, must, wished bool, out
 		p.DataSent(now, n, resent)
 		p.Prompt = false
 		a.busy, a.zwpDue = true, false
+		a.noteBulk(p)
 		if a.zwp > 0 {
 			p.StretchT3(now, a.zwp)
 		}

@@ -44,6 +44,7 @@ func (a *Assoc) burstEnd() mono.Time {
 
 func (a *Assoc) pathDeadline(p *path.Path) mono.Time {
 	at := mono.Min(p.T3(), a.ptoAt(p))
+	at = mono.Min(at, a.searchDeadline(p))
 	if !a.state.in(mayProbe) {
 		return at
 	}
@@ -121,6 +122,7 @@ func (a *Assoc) applyLosses(now mono.Time, sc *ackScratch) {
 }
 
 func (a *Assoc) pathTimeout(now mono.Time, p *path.Path) {
+	a.searchTimeout(now, p)
 	if at := a.ptoAt(p); at != 0 && !now.Before(at) {
 		a.probeTimeout(now, at, p)
 	}

@@ -209,7 +209,7 @@ func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
 		return false // many short rounds on a busy machine are no long time
 	}
 	switch {
-	case p.Stuck >= stuckShrink && p.Shrink():
+	case p.Stuck >= stuckShrink && p.Shrink(now):
 		a.stats.Shrunk++
 		a.events.add(Event{Kind: EventPath, Path: p.Path, From: p.State(), To: p.State(), Reason: "data is stuck though heartbeats are answered: packets become small"})
 	case p.Stuck >= stuckLeave && a.paths.Alternate(now, p, true) != nil:

@@ -13,6 +13,7 @@ import (
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/cc"
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/pmtu"
 	"github.com/go-multihome/multihome/internal/rto"
 	"github.com/go-multihome/multihome/locator"
 )
@@ -48,6 +49,10 @@ type Path struct {
 	StuckAt mono.Time // the first of them
 	Stats   Stats
 
+	MTU       pmtu.Search // once the association carries data in earnest
+	SizeNonce uint64      // of the size probe under way
+	SizeAt    mono.Time   // when it was sent; zero: none
+
 	t3       mono.Time // RFC 9260 section 6.3.2
 	lastData mono.Time // when DATA was last sent here, for the idle restart
 	burst    int       // packets that may still go at once
@@ -72,6 +77,7 @@ type Stats struct {
 	PacketsSent, PacketsReceived uint64
 	BytesSent, BytesReceived     uint64
 	DataSent, DataResent         uint64 // payload bytes of DATA, first and repeated transmissions
+	SizeProbes                   uint64 // packets that asked whether a larger size passes
 	DataCopied                   uint64 // payload bytes of copies (policy Redundant)
 	Timeouts                     uint64 // T3-rtx expirations
 	ProbeTimeouts                uint64 // expirations of the fast detector
@@ -245,14 +251,21 @@ func (p *Path) Down() bool { return p.down }
 // every host must take (RFC 791).
 const SmallPayload = 576 - 28
 
+// Resize changes the size of packets.
+func (p *Path) Resize(payload int) {
+	p.Payload = payload
+	p.CC.SetMTU(p.maxChunk())
+}
+
 // Shrink reduces the path to SmallPayload: an MTU black hole lets small packets, heartbeats among them, pass. Chunks cut
 // before travel in packets that IP may fragment. It reports whether that changed anything.
-func (p *Path) Shrink() bool {
+func (p *Path) Shrink(now mono.Time) bool {
 	if p.Payload <= SmallPayload {
 		return false
 	}
-	p.Payload = SmallPayload
-	p.CC.SetMTU(p.maxChunk())
+	p.MTU.Shrink(now, SmallPayload)
+	p.SizeAt, p.SizeNonce = 0, 0
+	p.Resize(SmallPayload)
 	return true
 }
 

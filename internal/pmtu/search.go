@@ -35,9 +35,9 @@ type Search struct {
 	next  mono.Time // not before this instant
 }
 
-// Init begins at base bytes and never goes above most.
+// Init begins at base bytes and never goes above most. Probes are of a multiple of four bytes, as SCTP packets are.
 func (s *Search) Init(base, most int) {
-	*s = Search{size: uint16(min(base, 65504)), most: uint16(min(max(base, most), 65504))}
+	*s = Search{size: uint16(min(base, 65504)), most: uint16(min(max(base, most&^3), 65504))}
 }
 
 // Size returns what the path is known to carry.
@@ -60,6 +60,17 @@ func (s *Search) Due(now mono.Time) (size int, ok bool) {
 		return 0, false
 	}
 	return n, true
+}
+
+// Trying returns the size that is under way or comes next, for whoever must have room for it; zero when there is none.
+func (s *Search) Trying() int {
+	if s.probe != 0 {
+		return int(s.probe)
+	}
+	if s.most <= s.size || s.done {
+		return 0
+	}
+	return s.candidate()
 }
 
 // Next returns when Due is worth asking again, zero while an answer is awaited or nothing is left to try.

@@ -47,7 +47,7 @@ func bulk(t *testing.T, words string, size int) (took time.Duration, stats strin
 	before := pktbuf.Live()
 	w := NewWorld(simnet.Seed(1))
 	w.Quiet = true
-	for _, word := range strings.Fields(words) {
+	for _, word := range strings.Fields("mtu=1500 " + words) {
 		require.NoError(t, w.Net.Default.Set(word))
 	}
 	a := w.AddHost("a", netip.MustParseAddr("10.0.0.1"))

@@ -1,0 +1,126 @@
+package assoc
+
+import (
+	"encoding/binary"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
+	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/wire"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// The search for larger packets (RFC 8899 section 6.2): a HEARTBEAT of its own, padded by a PAD chunk to the size in question
+// where the peer knows it (RFC 4820), else enlarged itself. It goes out with DF, is not counted in flight, and its loss
+// says nothing about the path's life. It begins once the association carries data in earnest, and on every Active path:
+// DATA is cut to the smallest of them.
+
+// searchAfter is how much data makes the search worth its packets.
+const searchAfter = 64 << 10
+
+// searching reports whether the search runs.
+func (a *Assoc) searching() bool { return a.cfg.MaxPayload > a.cfg.Payload && a.bulk }
+
+// noteBulk begins the search on every path once one of them has carried enough.
+func (a *Assoc) noteBulk(p *path.Path) {
+	if a.bulk || p.Stats.DataSent < searchAfter || a.cfg.MaxPayload <= a.cfg.Payload {
+		return
+	}
+	a.bulk = true
+	for _, q := range a.paths.All() {
+		q.MTU.Init(q.Payload, a.cfg.MaxPayload)
+	}
+}
+
+// emitSearch writes one padded probe.
+func (a *Assoc) emitSearch(now mono.Time, out *pktbuf.Batch) bool {
+	if !a.searching() || a.state != Established {
+		return false
+	}
+	for _, p := range a.paths.All() {
+		if p.State() != heartbeat.Active || a.paths.Retired(p) || p.Suspect.Since != 0 {
+			continue
+		}
+		size, ok := p.MTU.Due(now)
+		if !ok {
+			continue
+		}
+		buf := out.Open(size)
+		if buf == nil {
+			return false
+		}
+		var b wire.Builder
+		b.Open(buf, a.header())
+		if !a.appendSearch(p, size, &b) {
+			continue
+		}
+		p.SizeAt = now
+		p.MTU.Sent(size)
+		pkt := b.Seal()
+		p.Stats.PacketsSent++
+		p.Stats.BytesSent += uint64(len(pkt))
+		p.Stats.SizeProbes++
+		a.stats.PacketsSent++
+		out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket, Peer: p.Dest(), Path: uint8(p.ID)})
+		return true
+	}
+	return false
+}
+
+// sizeMark distinguishes a size probe's information from that of other heartbeats.
+const sizeMark = 1
+
+func (a *Assoc) appendSearch(p *path.Path, size int, b *wire.Builder) bool {
+	p.SizeNonce = a.cfg.Random()
+	var small [infoLen]byte
+	info := small[:]
+	if !a.peer.Pad {
+		info = make([]byte, size-b.Len()-2*wire.ChunkHeaderLen) // a handful in an association's life
+	}
+	binary.BigEndian.PutUint64(info, p.SizeNonce)
+	info[8], info[9] = byte(p.ID), sizeMark
+	binary.BigEndian.PutUint16(info[10:], uint16(size))
+	return b.Heartbeat(info) && (!a.peer.Pad || b.PadTo(size))
+}
+
+// sizeAnswered takes the answer to a size probe: the path carries packets of that size.
+func (a *Assoc) sizeAnswered(now mono.Time, info []byte) {
+	p := a.paths.Get(locator.PathID(info[8]))
+	if p == nil || p.SizeNonce == 0 || p.SizeNonce != binary.BigEndian.Uint64(info) {
+		a.stats.Discarded++
+		return
+	}
+	p.SizeNonce, p.SizeAt = 0, 0
+	if p.MTU.Acked(now, int(binary.BigEndian.Uint16(info[10:]))) {
+		p.Resize(p.MTU.Size())
+	}
+}
+
+// searchDeadline returns when the search on a path wants attention.
+func (a *Assoc) searchDeadline(p *path.Path) mono.Time {
+	switch {
+	case !a.searching() || a.state != Established || p.State() != heartbeat.Active || p.Suspect.Since != 0:
+		return 0
+	case p.SizeAt != 0:
+		return p.SizeAt.Add(p.RTO.RTO())
+	}
+	return p.MTU.Next()
+}
+
+// searchTimeout takes an unanswered size probe.
+func (a *Assoc) searchTimeout(now mono.Time, p *path.Path) {
+	if p.SizeAt != 0 && now.Sub(p.SizeAt) >= p.RTO.RTO() {
+		p.SizeAt, p.SizeNonce = 0, 0
+		p.MTU.Lost(now, p.RTO.RTO())
+	}
+}
+
+// TooBig tells that the system refused a packet of a path for its size, or that a validated ICMP message did: a hint that
+// ends the size under way (RFC 8899 section 4.6.1). Packets of the size in use that stop passing are found otherwise.
+func (a *Assoc) TooBig(now mono.Time, id locator.PathID) {
+	if p := a.paths.Get(id); p != nil && p.SizeAt != 0 {
+		p.SizeAt, p.SizeNonce = 0, 0
+		p.MTU.TooBig(now)
+	}
+}
