@@ -18,7 +18,7 @@ type Association struct {
 	// Of the configuration, which would be hundreds of bytes per dialled association.
 	linger  time.Duration
 	message int
-	ppid    uint32
+	options driver.Options
 
 	mu     sync.Mutex
 	zero   *Stream    // stream 0, made when it is first used
@@ -28,7 +28,7 @@ type Association struct {
 var _ net.Conn = (*Association)(nil)
 
 func newAssociation(c *driver.Conn, cfg *Config) *Association {
-	return &Association{conn: c, linger: cfg.Linger, message: cfg.MessageSize, ppid: cfg.PPID}
+	return &Association{conn: c, linger: cfg.Linger, message: cfg.MessageSize, options: cfg.options()}
 }
 
 // stream0 returns the stream that the association is as a net.Conn.
@@ -36,7 +36,7 @@ func (a *Association) stream0() *Stream {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.zero == nil {
-		a.zero = &Stream{a: a, s: a.conn.Stream(0)}
+		a.zero = &Stream{a: a, s: a.conn.Zero()}
 	}
 	return a.zero
 }
@@ -47,7 +47,8 @@ func (a *Association) Read(p []byte) (int, error) { return a.stream0().Read(p) }
 // Write writes to stream 0. See [Stream.Write].
 func (a *Association) Write(p []byte) (int, error) { return a.stream0().Write(p) }
 
-// CloseWrite would end the outgoing direction of stream 0 alone. See [Stream.CloseWrite].
+// CloseWrite ends the outgoing direction of stream 0: the peer reads io.EOF behind the last byte, and writes of its own still
+// arrive here. See [Stream.CloseWrite].
 func (a *Association) CloseWrite() error { return a.stream0().CloseWrite() }
 
 // Close ends the association in order: everything that was written is delivered, what has arrived and was not read is
@@ -73,22 +74,58 @@ func (a *Association) Abort(reason string) error {
 	return a.opError("abort", a.conn.Abort(reason[:min(len(reason), 512)]))
 }
 
-// OpenStream opens a stream that is not used yet: even identifiers belong to the side that dialled, odd ones to the
-// other. The peer learns of it by the first message. It fails with an error that wraps ErrNoStreams when all are used.
-func (a *Association) OpenStream() (*Stream, error) {
-	s, err := a.conn.OpenStream()
+// OpenStream is [Association.OpenStreamContext] without a context.
+func (a *Association) OpenStream() (*Stream, error) { return a.OpenStreamContext(context.Background()) }
+
+// OpenStreamContext opens a stream that is not used yet: even numbers belong to the side that dialled, odd ones to the
+// other, 0 to the association itself. Numbers of streams that both sides have ended are used again. The peer learns of the
+// stream by its first message, or by its end. When all streams are in use, the peer is asked for more (RFC 6525), and the call
+// waits for its answer or for a stream to become free, at most until ctx ends. It fails with an error that wraps ErrNoStreams
+// when the peer refuses, or cannot be asked.
+func (a *Association) OpenStreamContext(ctx context.Context) (*Stream, error) {
+	s, err := a.conn.OpenStream(ctx)
+	if err != nil {
+		return nil, a.opError("open", contextError(err))
+	}
+	return &Stream{a: a, s: s}, nil
+}
+
+// Stream opens the stream with that number, or returns the one that is open: for protocols in which a number has a meaning,
+// as programs of the sockets API (RFC 6458) use them. A stream opened so is not offered by AcceptStream. When the number lies
+// beyond the streams agreed on, the peer is asked for more by the first write. It fails with an error that wraps
+// ErrStreamBusy when the stream was closed here and the peer has not ended its side yet.
+func (a *Association) Stream(id uint16) (*Stream, error) {
+	if id == 0 {
+		return a.stream0(), nil
+	}
+	s, err := a.conn.Stream(id)
 	if err != nil {
 		return nil, a.opError("open", err)
 	}
 	return &Stream{a: a, s: s}, nil
 }
 
-// AcceptStream waits for the first message of the peer on a stream that is not open here, and opens it. It returns
-// io.EOF when the peer has ended the association in order.
+// Streams returns how many outgoing and incoming streams both sides have agreed on: the least of what one side asked for and
+// the other allows (RFC 9260 section 5.1.1), and what was added since.
+func (a *Association) Streams() (out, in int) {
+	i := a.conn.Info()
+	return i.OutStreams, i.InStreams
+}
+
+// AddStreams asks for more outgoing and incoming streams (RFC 6525 sections 4.5 and 4.6) and waits until they are there. It
+// fails with an error that wraps ErrNoStreams when the peer refuses, errors.ErrUnsupported when it cannot be asked.
+// OpenStream does this by itself.
+func (a *Association) AddStreams(ctx context.Context, out, in int) error {
+	return a.opError("add streams", contextError(a.conn.AddStreams(ctx, out, in)))
+}
+
+// AcceptStream waits for the first message of the peer on a stream that is not open here, and opens it. A stream that both
+// sides have ended, and on which the peer begins anew, is such a stream. It returns io.EOF when the peer has ended the
+// association in order.
 func (a *Association) AcceptStream(ctx context.Context) (*Stream, error) {
 	s, err := a.conn.AcceptStream(ctx)
 	if err != nil {
-		return nil, a.opError("accept", err)
+		return nil, a.opError("accept", contextError(err))
 	}
 	return &Stream{a: a, s: s}, nil
 }

@@ -25,8 +25,26 @@ var (
 	// ErrLinger is what Close gives when the peer had not acknowledged everything within Config.Linger. The association
 	// was aborted.
 	ErrLinger = driver.ErrLinger
-	// ErrNoStreams is what OpenStream gives when every stream of our parity that both sides allow is in use.
+	// ErrNoStreams is what OpenStream gives when every stream of our parity that both sides allow is in use, and the peer
+	// adds none.
 	ErrNoStreams = driver.ErrNoStreams
+	// ErrStreamID is what writing gives on a stream whose number the peer does not take.
+	ErrStreamID = driver.ErrStreamID
+	// ErrStreamBusy is what Association.Stream gives for a stream that was closed here, as long as the peer has not ended it.
+	ErrStreamBusy = driver.ErrStreamBusy
+	// ErrWriteEnded is what writing gives after CloseWrite. It is syscall.EPIPE, too, as with TCP.
+	ErrWriteEnded = driver.ErrWriteEnded
+	// ErrStopAsked is what writing gives when the peer asked for the end of the stream (RFC 6525 section 4.2). It is
+	// syscall.EPIPE, too.
+	ErrStopAsked = driver.ErrStopAsked
+	// ErrMessageSize is what WriteMessage gives for a message larger than Config.SendBuffer, or larger than a chunk where
+	// MessageOptions.Whole is set. It is syscall.EMSGSIZE, too.
+	ErrMessageSize = driver.ErrMessageSize
+	// ErrEmptyMessage is what WriteMessage gives for a message without a byte, which SCTP cannot carry.
+	ErrEmptyMessage = driver.ErrEmptyMessage
+	// ErrBroken is what reading gives once when the rest of a message of which a part was read will not come: the peer has
+	// given it up (RFC 3758). The next message can be read.
+	ErrBroken = driver.ErrBroken
 	// ErrConfig is wrapped by every error about a Config.
 	ErrConfig = errors.New("bad configuration")
 	// ErrAddress is wrapped by every error about the text of an address.

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"errors"
 	"net"
 	"time"
 
@@ -24,8 +23,9 @@ func (s *Stream) ID() uint16 { return s.s.ID() }
 func (s *Stream) Association() *Association { return s.a }
 
 // Read waits for received bytes and copies as many into p as there are and fit. Message bounds do not show; a message
-// larger than the receive window is read while it still arrives. Behind the last byte of a peer that ended the
-// association in order comes io.EOF.
+// larger than the receive window is read while it still arrives. Behind the last byte of a peer that ended the stream, or the
+// association in order, comes io.EOF. A peer that gives up a message (RFC 3758) leaves a gap; if a part of that message was
+// read already, ErrBroken says so once.
 func (s *Stream) Read(p []byte) (int, error) {
 	n, err := s.s.Read(p)
 	return n, s.a.opError("read", err)
@@ -35,18 +35,20 @@ func (s *Stream) Read(p []byte) (int, error) {
 // while the association's send buffer is full, and returns how many bytes were queued: those are sent even when an error
 // comes with them. Concurrent Writes do not mix.
 func (s *Stream) Write(p []byte) (int, error) {
-	n, err := s.s.Write(p, s.a.message, s.a.ppid)
+	n, err := s.s.Write(p, s.a.message, &s.a.options)
 	return n, s.a.opError("write", err)
 }
 
-// Close closes the stream on this side. What was written is still delivered; what arrived and was not read, and what
-// still arrives, is discarded. Calls that wait fail with net.ErrClosed. The peer does not learn of it, and the identifier
-// is not used again by this association. Closing stream 0 of an association leaves the association open.
-func (s *Stream) Close() error { return s.a.opError("close", s.s.Close()) }
+// CloseWrite ends the outgoing direction: everything written is delivered, and behind it the peer reads io.EOF. Reading goes
+// on. It does not wait; writes after it fail with an error that wraps ErrWriteEnded. SCTP ends a stream by resetting it
+// (RFC 6525); with a peer that cannot do that CloseWrite changes nothing and fails with errors.ErrUnsupported.
+func (s *Stream) CloseWrite() error { return s.a.opError("close", s.s.CloseWrite()) }
 
-// CloseWrite would tell the peer that nothing more is written on this stream. SCTP needs the stream reset of RFC 6525
-// for that, which is not there yet: the error is errors.ErrUnsupported.
-func (s *Stream) CloseWrite() error { return s.a.opError("close", errors.ErrUnsupported) }
+// Close closes the stream on this side. What was written is still delivered, and the peer then reads io.EOF, as after
+// CloseWrite; a peer that cannot be told so learns nothing. What arrived and was not read, and what still arrives, is
+// discarded. Calls that wait fail with net.ErrClosed. Once both sides have ended the stream, its number is used again.
+// Closing stream 0 of an association leaves the association open.
+func (s *Stream) Close() error { return s.a.opError("close", s.s.Close()) }
 
 // LocalAddr returns the association's local address.
 func (s *Stream) LocalAddr() net.Addr { return s.a.LocalAddr() }

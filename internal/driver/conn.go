@@ -42,6 +42,7 @@ type Conn struct {
 	complete   bool  // aborted only for want of a SHUTDOWN COMPLETE
 	unsent     int
 	window     int       // receive window last given to the core
+	pressed    bool      // it is nearly used up
 	limit      int       // send buffer
 	charged    int       // what the node's budget has booked for it
 	run        int       // packets received since the peer was last idle, up to earlyPackets
@@ -130,7 +131,8 @@ const streamCost = 512
 func (c *Conn) book() {
 	held := c.a.Held() // what arrived counts until it is read, also when the association has ended
 	if c.mux != nil && !c.ended {
-		held += len(c.mux.streams) * streamCost
+		c.press(held - c.a.SendHeld())
+		held += (len(c.mux.streams) + len(c.mux.loose)) * streamCost
 	}
 	if held != c.charged {
 		c.node.budget.charge(held - c.charged)
@@ -237,6 +239,20 @@ func (c *Conn) events() {
 			continue
 		case assoc.EventUp:
 			c.signalUp()
+		case assoc.EventStreamReset:
+			c.streamsReset(e.Streams)
+		case assoc.EventStreamEnded:
+			c.streamsEnded(e.Streams, false)
+		case assoc.EventStopAsked:
+			c.stopAsked(e.Streams)
+		case assoc.EventStreamsAdded:
+			c.streamsAdded("")
+		case assoc.EventReconfigRefused:
+			if len(e.Streams) == 0 {
+				c.streamsAdded(e.Reason)
+			} else {
+				c.streamsEnded(e.Streams, true)
+			}
 		case assoc.EventPeerClosed:
 			c.noMore = true
 			c.endStreams()

@@ -84,12 +84,12 @@ func (x *corridor) transfer(t testing.TB, size int) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := x.c.Stream(0).Write(data, 16<<10, 0)
+		_, err := x.c.Zero().Write(data, 16<<10, nil)
 		done <- err
 	}()
 	got := make([]byte, size)
-	require.NoError(t, x.s.Stream(0).SetReadDeadline(time.Now().Add(time.Minute)))
-	_, err := io.ReadFull(x.s.Stream(0), got)
+	require.NoError(t, x.s.Zero().SetReadDeadline(time.Now().Add(time.Minute)))
+	_, err := io.ReadFull(x.s.Zero(), got)
 	require.NoError(t, err)
 	require.NoError(t, <-done)
 	require.True(t, bytes.Equal(data, got))
@@ -113,10 +113,10 @@ func TestCorridorAllocs(t *testing.T) {
 			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
 			x := newCorridor(t, loopback(tc.opts))
 			defer x.close()
-			out, in := x.c.Stream(0), x.s.Stream(0)
+			out, in := x.c.Zero(), x.s.Zero()
 			p, q := make([]byte, 64<<10), make([]byte, 64<<10)
 			turn := func() {
-				if _, err := out.Write(p, 16<<10, 0); err != nil {
+				if _, err := out.Write(p, 16<<10, nil); err != nil {
 					t.Error(err)
 				}
 				if _, err := io.ReadFull(in, q); err != nil {

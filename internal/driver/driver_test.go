@@ -70,6 +70,13 @@ func connect(t *testing.T, a *Node, l *Listener) (dialled, accepted *Conn) {
 	return dialled, accepted
 }
 
+func opened(t *testing.T, c *Conn, id uint16) *Stream {
+	t.Helper()
+	s, err := c.Stream(id)
+	require.NoError(t, err)
+	return s
+}
+
 // One association that nobody reads may not take everything, and what it holds shrinks the others' windows.
 func TestMemoryBudget(t *testing.T) {
 	cfg := Config{Assoc: assoc.Config{Window: 4 << 20}, Memory: 2 << 20, SendBuffer: 4 << 20}
@@ -79,7 +86,7 @@ func TestMemoryBudget(t *testing.T) {
 		for range n {
 			c, s := connect(t, a, l)
 			conns = append(conns, c, s)
-			go c.Stream(0).Write(make([]byte, 3<<20), 16<<10, 0)
+			go c.Zero().Write(make([]byte, 3<<20), 16<<10, nil)
 		}
 		time.Sleep(20 * time.Second)
 		require.LessOrEqual(t, b.budget.used.Load(), b.budget.limit)
@@ -98,7 +105,7 @@ func TestMemoryBudget(t *testing.T) {
 		for _, s := range conns {
 			if !s.Client() {
 				wg.Go(func() {
-					_, err := io.CopyN(io.Discard, s.Stream(0), 3<<20)
+					_, err := io.CopyN(io.Discard, s.Zero(), 3<<20)
 					require.NoError(t, err)
 				})
 			}
@@ -114,13 +121,13 @@ func TestMemoryBudget(t *testing.T) {
 func TestCreditWithUnreadStream(t *testing.T) {
 	bubble(t, Config{Assoc: assoc.Config{Window: 128 << 10}}, func(t *testing.T, lab *simnet.Lab, a, b *Node, l *Listener) {
 		c, s := connect(t, a, l)
-		unread := c.Stream(2)
-		_, err := unread.Write(make([]byte, 50_000), 16<<10, 0)
+		unread := opened(t, c, 2)
+		_, err := unread.Write(make([]byte, 50_000), 16<<10, nil)
 		require.NoError(t, err)
 		time.Sleep(time.Second)
-		go c.Stream(4).Write(make([]byte, 1<<20), 16<<10, 0)
+		go opened(t, c, 4).Write(make([]byte, 1<<20), 16<<10, nil)
 		start := time.Now()
-		_, err = io.CopyN(io.Discard, s.Stream(4), 1<<20)
+		_, err = io.CopyN(io.Discard, opened(t, s, 4), 1<<20)
 		require.NoError(t, err)
 		require.Less(t, time.Since(start), 5*time.Second, "no retransmission timer was needed to go on")
 		c.Abort("")
@@ -200,10 +207,10 @@ func TestDataBehindCookie(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, lab *simnet.Lab, a, b *Node, l *Listener) {
 		lab.Set("a1>b1", "rate=1mbit")
 		c, s := connect(t, a, l)
-		_, err := c.Stream(0).Write([]byte("hello"), 100, 0)
+		_, err := c.Zero().Write([]byte("hello"), 100, nil)
 		require.NoError(t, err)
 		buf := make([]byte, 5)
-		_, err = io.ReadFull(s.Stream(0), buf)
+		_, err = io.ReadFull(s.Zero(), buf)
 		require.NoError(t, err)
 		c.Abort("")
 		s.Abort("")
@@ -277,9 +284,9 @@ func TestRubbish(t *testing.T) {
 		time.Sleep(time.Second)
 		require.GreaterOrEqual(t, b.Stats().Dropped, uint64(3))
 		require.NoError(t, x.Close())
-		_, err = c.Stream(0).Write([]byte("still well"), 100, 0)
+		_, err = c.Zero().Write([]byte("still well"), 100, nil)
 		require.NoError(t, err)
-		_, err = io.ReadFull(s.Stream(0), make([]byte, 10))
+		_, err = io.ReadFull(s.Zero(), make([]byte, 10))
 		require.NoError(t, err)
 		c.Abort("")
 		s.Abort("")
@@ -292,10 +299,10 @@ func TestFlushHandsOver(t *testing.T) {
 		c, s := connect(t, a, l)
 		done := make(chan error, 1)
 		go func() {
-			_, err := io.CopyN(io.Discard, s.Stream(0), 2<<20)
+			_, err := io.CopyN(io.Discard, s.Zero(), 2<<20)
 			done <- err
 		}()
-		_, err := c.Stream(0).Write(make([]byte, 2<<20), 1<<20, 0)
+		_, err := c.Zero().Write(make([]byte, 2<<20), 1<<20, nil)
 		require.NoError(t, err)
 		require.NoError(t, <-done)
 		c.Abort("")

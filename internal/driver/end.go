@@ -22,8 +22,6 @@ var (
 	ErrLinger = errors.New("linger time is over")
 	// ErrRestarted says that the peer began the association anew and knows nothing of what was before.
 	ErrRestarted = errors.New("the peer restarted the association")
-	// ErrNoStreams says that every stream of our parity that both sides allow has been opened.
-	ErrNoStreams = errors.New("no unused stream is left")
 )
 
 // UnsentError reports bytes that were written and not acknowledged by the peer when the association ended.
@@ -70,6 +68,9 @@ func (c *Conn) beginShutdown(now mono.Time) {
 	}
 	c.shutdown = true
 	c.wakeWriters()
+	if c.mux != nil {
+		c.mux.growth.changed()
+	}
 }
 
 // Close discards what arrived and was not read, ends the association in order, and waits at most linger for that (a
@@ -83,7 +84,7 @@ func (c *Conn) Close(linger time.Duration) error {
 	}
 	ended := c.ended
 	c.userClosed = true
-	c.shutStreams(now)
+	c.shutStreams()
 	c.beginShutdown(now)
 	down := c.downChan()
 	c.leave(nil)
@@ -130,7 +131,7 @@ func (c *Conn) Abort(reason string) error {
 		return net.ErrClosed
 	}
 	c.userClosed = true
-	c.shutStreams(c.now)
+	c.shutStreams()
 	down := c.downChan()
 	c.unlock()
 	c.abort(wire.CauseUserAbort, reason, nil)
@@ -143,7 +144,7 @@ func (c *Conn) Abort(reason string) error {
 func (c *Conn) drop() {
 	c.enter()
 	c.userClosed = true
-	c.shutStreams(c.now)
+	c.shutStreams()
 	c.unlock()
 	c.abort(wire.CauseUserAbort, "not accepted", nil)
 }
@@ -191,27 +192,6 @@ func (c *Conn) outcomeUnsent() error {
 		return nil
 	}
 	return unsent(c.unsent, c.err)
-}
-
-// shutStreams discards what the streams hold and frees everybody who waits on them.
-func (c *Conn) shutStreams(now mono.Time) {
-	m := c.mux
-	if m == nil {
-		return
-	}
-	held := 0
-	for _, s := range m.streams {
-		n, _ := s.in.close()
-		held += n
-	}
-	if held > 0 && !c.restarted {
-		c.a.Consumed(now, held)
-	}
-	m.gate.Lock()
-	m.end = net.ErrClosed
-	m.pending = nil
-	m.gate.Unlock(true)
-	c.wakeWriters()
 }
 
 // Err returns why the association ended: nil while it lives and after an orderly end.

@@ -1,24 +1,38 @@
 package driver
 
 import (
+	"errors"
+
 	"github.com/go-multihome/multihome/internal/gate"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/rx"
 )
 
-// inbox is where the parts of a stream's messages wait for the user, in the order the core delivered them. The gate's
-// condition is "there is a part, or an end". Its zero value is ready.
+// ErrBroken says that the rest of a message, of which a part was read, will not come: the peer has given it up
+// (RFC 3758 section 3.6).
+var ErrBroken = errors.New("the peer has given up the rest of the message")
+
+// inbox is where the messages of a stream wait for the user, in the order the core delivered them. The gate's condition is
+// "there is something to read, or an end"; ready says what counts as something. Its zero value is ready.
 type inbox struct {
-	gate gate.Gate
-	head *entry // guarded by gate, as everything below
-	tail *entry
-	buf  *pktbuf.Buf // rest of the head's chain
-	off  int         // bytes of buf already read
-	end  error       // what a reader gets behind the last part
-	shut bool        // closed by the user: arriving parts are discarded
+	gate  gate.Gate
+	head  *entry // guarded by gate, as everything below
+	tail  *entry
+	buf   *pktbuf.Buf // rest of the head's chain
+	off   int         // bytes of buf already read
+	bytes int         // not yet read
+	whole int         // messages whose end is here
+	want  int         // how much of a message that is not whole its reader takes
+	half  int         // memory a message may hold until it is handed out although its end is missing
+	end   error       // what a reader gets behind the last message
+	shut  bool        // closed by the user: arriving parts are discarded
+	// messages: the reader asks for messages, so one that is not whole waits, within limits. Bytes are read as they come.
+	messages bool
+	pressed  bool // the receive window is nearly used up: nothing may wait for its end
 }
 
-// entry is one part in its queue. Entries are recycled, so an inbox that has run empty holds nothing.
+// entry is one message in its queue, or a piece of one. Only the last entry can grow. Entries are recycled, so an inbox
+// that has run empty holds nothing.
 type entry struct {
 	part rx.Part
 	next *entry
@@ -26,13 +40,42 @@ type entry struct {
 
 var entries pktbuf.Pool[entry]
 
-// put queues a part and reports whether it was taken; one that was not stays with the caller.
-func (q *inbox) put(p *rx.Part) bool {
+// put queues a part and reports whether it was taken; one that was not stays with the caller. freed is memory that was
+// dropped here: of a message that is broken and of which nothing was read.
+func (q *inbox) put(p *rx.Part) (taken bool, freed int) {
 	q.gate.Lock()
-	if q.shut || p.Data.Head == nil {
-		q.gate.Unlock(q.ready())
-		return false
+	defer func() { q.gate.Unlock(q.ready()) }()
+	if q.shut || p.Data.Head == nil && !p.Broken {
+		return false, 0
 	}
+	open := q.tail
+	if open != nil && (open.part.End || open.part.Broken || p.Begin) {
+		open = nil
+	}
+	switch {
+	case p.Broken && open != nil && open.part.Begin && (open != q.head || q.off == 0 && q.buf == open.part.Data.Head):
+		return true, q.dropTail()
+	case p.Broken && open != nil:
+		open.part.Broken = true
+		q.whole++
+		return true, 0
+	case open != nil:
+		d := &open.part.Data
+		d.Tail.SetNext(p.Data.Head)
+		d.Tail = p.Data.Tail
+		d.Held += p.Data.Held
+		open.part.End = p.End
+	default:
+		q.push(p)
+	}
+	q.bytes += p.Data.Len
+	if p.End || p.Broken {
+		q.whole++
+	}
+	return true, 0
+}
+
+func (q *inbox) push(p *rx.Part) {
 	e := entries.Get()
 	e.part, e.next = *p, nil
 	if q.tail == nil {
@@ -42,34 +85,117 @@ func (q *inbox) put(p *rx.Part) bool {
 		q.tail.next = e
 	}
 	q.tail = e
-	q.gate.Unlock(true)
-	return true
 }
 
-func (q *inbox) ready() bool { return q.head != nil || q.end != nil || q.shut }
-
-// read copies what is there into p. The caller holds the gate. It returns the number of bytes, and the memory freed.
-func (q *inbox) read(p []byte) (n, held int) {
-	for q.head != nil && n < len(p) {
-		c := copy(p[n:], q.buf.Bytes()[q.off:])
-		n += c
-		q.off += c
-		for q.buf != nil && q.off == q.buf.Len() {
-			b := q.buf
-			held += b.Held()
-			q.buf, q.off = b.Next(), 0
-			b.Free()
-		}
-		if q.buf == nil {
-			q.pop()
-		}
+// dropTail removes the last entry, of which nothing was read, and returns its memory.
+func (q *inbox) dropTail() (held int) {
+	last := q.tail
+	held = last.part.Data.Held
+	for b := last.part.Data.Head; b != nil; b = b.Next() {
+		q.bytes -= b.Len()
 	}
-	return n, held
+	last.part.Data.Free()
+	q.tail = nil
+	if q.head == last {
+		q.head, q.buf, q.off = nil, nil, 0
+	} else {
+		for e := q.head; e != last; e = e.next {
+			q.tail = e
+		}
+		q.tail.next = nil
+	}
+	*last = entry{}
+	entries.Put(last)
+	return held
+}
+
+// ready says whether a reader finds something.
+func (q *inbox) ready() bool {
+	switch {
+	case q.shut || q.end != nil:
+		return true
+	case q.head == nil:
+		return false
+	}
+	return !q.messages || q.whole > 0 || q.pressed || q.bytes >= q.want || q.half > 0 && q.head.part.Data.Held > q.half
+}
+
+// expect sets what the reader wants: bytes (0), or a message of which want bytes fit.
+func (q *inbox) expect(want int) {
+	q.gate.Lock()
+	q.messages, q.want = want > 0, want
+	q.gate.Unlock(q.ready())
+}
+
+// press says whether the receive window is nearly used up.
+func (q *inbox) press(on bool) {
+	q.gate.Lock()
+	q.pressed = on
+	q.gate.Unlock(q.ready())
+}
+
+// read copies what is there into p, over the bounds of messages. The caller holds the gate. It returns the number of bytes,
+// and the memory freed. ErrBroken stands alone: the bytes before it have been read.
+func (q *inbox) read(p []byte) (n, held int, err error) {
+	for q.head != nil && n < len(p) {
+		k, h, done := q.copyHead(p[n:])
+		n += k
+		held += h
+		if !done {
+			break
+		}
+		if q.head.part.Broken {
+			if n == 0 {
+				q.pop()
+				return 0, held, ErrBroken
+			}
+			break
+		}
+		q.pop()
+	}
+	return n, held, nil
+}
+
+// message copies of the first message what is there and fits into p. more says that the message goes on. The caller holds
+// the gate and has found a head.
+func (q *inbox) message(p []byte) (n, held int, part rx.Part, more bool, err error) {
+	part = q.head.part
+	n, held, done := q.copyHead(p)
+	switch {
+	case done && part.Broken && n == 0:
+		q.pop()
+		return 0, held, part, false, ErrBroken
+	case !done || part.Broken:
+		return n, held, part, true, nil
+	}
+	q.pop()
+	return n, held, part, !part.End, nil
+}
+
+// copyHead copies bytes of the head entry. done says that it has no more.
+func (q *inbox) copyHead(p []byte) (n, held int, done bool) {
+	for q.buf != nil && n < len(p) {
+		k := copy(p[n:], q.buf.Bytes()[q.off:])
+		n += k
+		q.off += k
+		if q.off < q.buf.Len() {
+			break
+		}
+		b := q.buf
+		held += b.Held()
+		q.buf, q.off = b.Next(), 0
+		b.Free()
+	}
+	q.bytes -= n
+	return n, held, q.buf == nil
 }
 
 // pop drops the head, whose buffers are gone.
 func (q *inbox) pop() {
 	e := q.head
+	if e.part.End || e.part.Broken {
+		q.whole--
+	}
 	q.head = e.next
 	*e = entry{}
 	entries.Put(e)
@@ -80,13 +206,23 @@ func (q *inbox) pop() {
 	q.buf, q.off = q.head.part.Data.Head, 0
 }
 
-// finish sets the end that readers find behind the last part. The first end stays.
-func (q *inbox) finish(err error) {
+// finish sets the end that readers find behind the last message. The first end stays. It reports whether something is left
+// to read before it.
+func (q *inbox) finish(err error) (unread bool) {
 	q.gate.Lock()
 	if q.end == nil {
 		q.end = err
 	}
+	unread = q.head != nil
 	q.gate.Unlock(q.ready())
+	return unread
+}
+
+// empty reports whether nothing waits to be read.
+func (q *inbox) empty() bool {
+	q.gate.Lock()
+	defer func() { q.gate.Unlock(q.ready()) }()
+	return q.head == nil
 }
 
 // close discards everything and returns the memory freed. It reports whether this call closed it.
@@ -103,6 +239,7 @@ func (q *inbox) close() (held int, first bool) {
 		}
 		q.pop()
 	}
+	q.bytes, q.off = 0, 0
 	q.gate.Unlock(true)
 	return held, first
 }

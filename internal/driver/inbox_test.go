@@ -14,18 +14,23 @@ import (
 )
 
 func part(chunks ...[]byte) *rx.Part {
-	p := &rx.Part{}
+	p := &rx.Part{Begin: true, End: true}
 	for _, c := range chunks {
 		p.Data.Push(pktbuf.Copy(c))
 	}
 	return p
 }
 
+func put(q *inbox, p *rx.Part) bool {
+	taken, _ := q.put(p)
+	return taken
+}
+
 // take reads at most n bytes without waiting.
 func take(q *inbox, n int) (got []byte, held int) {
 	q.gate.Lock()
 	got = make([]byte, n)
-	n, held = q.read(got)
+	n, held, _ = q.read(got)
 	q.gate.Unlock(q.ready())
 	return got[:n], held
 }
@@ -34,8 +39,8 @@ func TestInboxOrder(t *testing.T) {
 	live := pktbuf.Live()
 	var q inbox
 	require.False(t, q.gate.LockIfSet(), "nothing to read")
-	require.True(t, q.put(part([]byte("one "), []byte("two "))))
-	require.True(t, q.put(part([]byte("three"))))
+	require.True(t, put(&q, part([]byte("one "), []byte("two "))))
+	require.True(t, put(&q, part([]byte("three"))))
 	got, held := take(&q, 2)
 	require.Equal(t, "on", string(got))
 	require.Zero(t, held, "the buffer still holds bytes")
@@ -62,8 +67,8 @@ func TestInboxClose(t *testing.T) {
 	var q inbox
 	p := part([]byte("one"), []byte("two"))
 	all := p.Data.Held
-	require.True(t, q.put(p))
-	require.True(t, q.put(part([]byte("three"))))
+	require.True(t, put(&q, p))
+	require.True(t, put(&q, part([]byte("three"))))
 	_, held := take(&q, 4)
 	held2, first := q.close()
 	require.True(t, first)
@@ -71,7 +76,7 @@ func TestInboxClose(t *testing.T) {
 	_, first = q.close()
 	require.False(t, first)
 	late := part([]byte("late"))
-	require.False(t, q.put(late), "stays with the caller")
+	require.False(t, put(&q, late), "stays with the caller")
 	late.Data.Free()
 	require.Equal(t, live, pktbuf.Live())
 }
@@ -85,10 +90,10 @@ func FuzzInbox(f *testing.F) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		var q inbox
 		var want, got []byte
-		put, back := 0, 0
+		in, back := 0, 0
 		for range ops % 1000 {
 			if rng.IntN(2) == 0 {
-				p := &rx.Part{}
+				p := &rx.Part{Begin: rng.IntN(2) == 0, End: rng.IntN(2) == 0}
 				for range 1 + rng.IntN(3) {
 					b := make([]byte, 1+rng.IntN(3000))
 					for i := range b {
@@ -97,8 +102,8 @@ func FuzzInbox(f *testing.F) {
 					want = append(want, b...)
 					p.Data.Push(pktbuf.Copy(b))
 				}
-				put += p.Data.Held
-				require.True(t, q.put(p))
+				in += p.Data.Held
+				require.True(t, put(&q, p))
 			} else {
 				b, held := take(&q, rng.IntN(5000))
 				got = append(got, b...)
@@ -108,7 +113,7 @@ func FuzzInbox(f *testing.F) {
 		b, held := take(&q, len(want))
 		got, back = append(got, b...), back+held
 		require.True(t, bytes.Equal(want, got))
-		require.Equal(t, put, back)
+		require.Equal(t, in, back)
 		require.Equal(t, live, pktbuf.Live())
 	})
 }
