@@ -28,7 +28,7 @@ func storms(t *testing.T) (first, count uint64) {
 	if s := os.Getenv("MULTIHOME_SEED"); s != "" {
 		return simnet.Seed(1), 1
 	}
-	count = 150
+	count = 1000
 	if raceEnabled {
 		count = 100
 	}
