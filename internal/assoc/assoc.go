@@ -83,6 +83,7 @@ type Assoc struct {
 	zwpDue     bool   // the first one may go: timerWindow fired
 	told       uint16 // bit per local locator the peer was told of
 	faulty     uint16 // bit per local locator whose link or address is gone
+	cfgOwned   bool   // cfg is this association's alone
 	err        error
 	stats      Counters
 }

@@ -125,8 +125,12 @@ func NewClient(cfg *Config, local []locator.Locator, now mono.Time, d DialParams
 // t1 is the timeout of round r: RTO.Initial, doubled each time (RFC 9260 section 5.1.6).
 func (a *Assoc) t1(r int) time.Duration {
 	d := a.cfg.RTO.Initial << min(r, 16)
-	if d <= 0 || d > a.cfg.RTO.Max {
-		d = max(a.cfg.RTO.Max, a.cfg.RTO.Initial)
+	most := a.cfg.RTO.Max
+	if a.cfg.MaxInitRTO > 0 {
+		most = a.cfg.MaxInitRTO
+	}
+	if d <= 0 || d > most {
+		d = max(most, a.cfg.RTO.Initial)
 	}
 	return d
 }

@@ -45,6 +45,9 @@ type Config struct {
 
 	RedundantPaths int // paths a redundant message travels on, default 2
 
+	MaxSegment int           // user bytes per DATA chunk at most; 0: as many as a packet holds
+	MaxInitRTO time.Duration // bounds T1 in place of RTO.Max; 0: RTO.Max does
+
 	MaxPaths     int // pairs kept, default and most 16
 	MaxPeerAddrs int // addresses of the peer listened to, default 16
 

@@ -23,14 +23,14 @@ const (
 	EventPathGone                             // Path, Reason: a pair was taken out of use
 	EventRestart                              // the peer restarted (RFC 9260 section 5.2.4.1): both directions began anew
 	EventSpace                                // acknowledged data was freed
-	EventSendFailed                           // Failed: a message was given up (RFC 3758)
+	EventSendFailed                           // Failed: a message was given up (RFC 3758), or left when the association ended
 	EventStreamReset                          // Streams: the peer ended these, behind what was delivered; none listed: all
 	EventStreamEnded                          // Streams: our end of these is known to the peer, the identifiers begin anew
 	EventStopAsked                            // Streams: the peer asked for the end of these; it is under way
 	EventStreamsAdded                         // Reason: "incoming" or "outgoing"; Streams() has the number
 	EventReconfigRefused                      // Streams, Reason: the peer refused to end these, or (none) to add streams
-	EventRemoteError                          // Cause, Reason: an ERROR chunk arrived
-	EventPeerClosed                           // the peer will send no more: end of stream after what was delivered
+	EventRemoteError                          // Cause, Reason, Info: an ERROR chunk arrived
+	EventPeerClosed                           // the peer will send no more: end of stream after what was delivered; Answer
 	EventClosed                               // Err, Unsent: the association ended; Err nil after an orderly shutdown
 )
 
@@ -44,9 +44,11 @@ type Event struct {
 	Cause    wire.CauseCode
 	Reason   string
 	Err      error
+	Info     []byte // of the error cause
 	Streams  []uint16
 	Failed   tx.Abandoned
-	Unsent   int // bytes of user data never acknowledged
+	Answer   bool // it answers our own shutdown
+	Unsent   int  // bytes of user data never acknowledged
 }
 
 // events queues everything but parts, which stay in rx until asked for.
@@ -105,6 +107,15 @@ func (a *Assoc) NextEvent() (Event, bool) {
 	return Event{}, false
 }
 
+// NextPart returns the next message part if nothing else is to be told before it. A loop over NextPart before each NextEvent
+// tells everything in the same order and costs less: an Event is large, and parts come with each packet.
+func (a *Assoc) NextPart() (rx.Part, bool) {
+	if len(a.events.queue) > 0 {
+		return rx.Part{}, false
+	}
+	return a.rx.NextPart()
+}
+
 // Kind says how an association ended.
 type Kind uint8
 
@@ -123,6 +134,7 @@ const (
 type Failure struct {
 	Kind   Kind
 	Cause  wire.CauseCode // of the ABORT, zero without one
+	Info   []byte         // of the error cause of the peer's ABORT
 	Detail string         // what was seen, on which path
 	Unsent int            // bytes of user data that were never acknowledged
 }

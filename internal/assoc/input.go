@@ -230,7 +230,8 @@ func (a *Assoc) handleError(now mono.Time, in *inbound, c wire.Chunk) {
 			return
 		}
 		a.stats.RemoteErrors++
-		a.events.add(Event{Kind: EventRemoteError, Cause: cause.Code, Reason: cause.Code.String(), Path: pathName(in.path)})
+		a.events.add(Event{Kind: EventRemoteError, Cause: cause.Code, Reason: cause.Code.String(), Path: pathName(in.path),
+			Info: append([]byte(nil), cause.Value...)})
 	}
 }
 
@@ -240,10 +241,12 @@ func (a *Assoc) handleError(now mono.Time, in *inbound, c wire.Chunk) {
 func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
 	in.stop = true
 	var code wire.CauseCode
+	var info []byte
 	text := ""
 	it := wire.Causes(c.Value)
 	if cause, ok := it.Next(); ok {
 		code = cause.Code
+		info = append(info, cause.Value...)
 		if code == wire.CauseUserAbort || code == wire.CauseProtocolViolation {
 			text = printable(cause.Value)
 		}
@@ -275,7 +278,9 @@ func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
 	if text != "" {
 		text = ": " + text
 	}
-	a.fail(now, failure(KindAborted, code, "on path "+pathName(p).Pair.String()+text))
+	f := failure(KindAborted, code, "on path "+pathName(p).Pair.String()+text)
+	f.Info = info
+	a.fail(now, f)
 }
 
 // printable keeps what a person can read of a cause's text, in bounds.

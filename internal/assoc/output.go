@@ -303,7 +303,7 @@ func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget 
 	if budget <= 0 {
 		return 0, false
 	}
-	g := tx.Grant{Now: now, Path: p.ID, MaxChunk: a.paths.MaxChunk()}
+	g := tx.Grant{Now: now, Path: p.ID, MaxChunk: a.maxChunk()}
 	g.Wish = a.tx.NextWish()
 	for budget > n && a.tx.Resends() && b.Len() < p.Payload {
 		g.Budget = budget - n

@@ -149,6 +149,7 @@ func (a *Assoc) established(now mono.Time) {
 // restart begins both directions anew with the tags of the cookie (RFC 9260 section 5.2.4.1). What was not acknowledged
 // is lost and said so.
 func (a *Assoc) restart(now mono.Time, ck *Cookie) {
+	a.tellUndelivered()
 	unsent := a.tx.Drop()
 	a.rx.Drop()
 	a.myTag = ck.MyTag

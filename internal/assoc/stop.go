@@ -41,6 +41,7 @@ func (a *Assoc) fail(now mono.Time, f *Failure) {
 	if a.state == Closed {
 		return
 	}
+	a.tellUndelivered()
 	f.Unsent = a.tx.Drop()
 	a.err = f
 	a.end(now, f, f.Unsent)
@@ -204,7 +205,7 @@ func (a *Assoc) handleShutdownAck(now mono.Time, in *inbound) {
 	case ShutdownSent, ShutdownAckSent:
 		a.out.reply(replyShutdownComplete, in.from, 0, nil)
 		if a.state == ShutdownSent {
-			a.events.add(Event{Kind: EventPeerClosed})
+			a.events.add(Event{Kind: EventPeerClosed, Answer: true})
 		}
 		in.stop = true
 		a.end(now, nil, 0)

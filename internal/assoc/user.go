@@ -53,9 +53,6 @@ func (a *Assoc) SendHeld() int { return a.tx.Held() }
 // StreamHeld is SendHeld for one stream.
 func (a *Assoc) StreamHeld(sid uint16) int { return a.tx.StreamHeld(sid) }
 
-// FragmentSize returns how many user bytes one DATA chunk can hold at present: longer messages are cut (RFC 9260 section 6.9).
-func (a *Assoc) FragmentSize() int { return a.tx.FragmentSize(a.paths.MaxChunk()) }
-
 // Held returns the memory the association holds for user data in both directions, for the endpoint's budget.
 func (a *Assoc) Held() int { return a.tx.Held() + a.rx.Held() }
 

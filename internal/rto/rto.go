@@ -65,6 +65,14 @@ func (e *Estimator) Init(cfg Config) {
 	*e = Estimator{cfg: cfg}
 }
 
+// SetConfig changes the bounds and keeps what was measured. Bounds are taken as Init takes them.
+func (e *Estimator) SetConfig(cfg Config) {
+	kept := *e
+	e.Init(cfg)
+	kept.cfg = e.cfg
+	*e = kept
+}
+
 // Sample takes one round-trip measurement and collapses the backoff, because the timeout is computed anew (RFC 9260
 // section 6.3.1 C2, C3; RFC 6298 section 5.7). The caller keeps Karn's rule C5: never from anything sent more than once.
 // Negative measurements are ignored.

@@ -1,6 +1,8 @@
 package rx
 
 import (
+	"time"
+
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/wire"
 )
@@ -46,6 +48,15 @@ func (r *Receiver) PacketDone(now mono.Time, immediate bool) {
 		r.ack = ackDelayed
 		r.deadline = now.Add(r.delay)
 	}
+}
+
+// SetSack changes how long an acknowledgement waits for company and after how many packets it does not wait any more, 1 for
+// never. Zero takes the default, as in Config; a SACK that waits already keeps its deadline.
+func (r *Receiver) SetSack(delay time.Duration, every int) {
+	if r.delay = min(delay, MaxSackDelay); delay == 0 {
+		r.delay = DefaultSackDelay
+	}
+	r.every = uint8(min(orDefault(every, 2), 1<<8-1))
 }
 
 // SackNeeded makes a SACK due now.

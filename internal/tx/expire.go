@@ -15,9 +15,12 @@ import (
 type Abandoned struct {
 	SID  uint16
 	PPID uint32
-	Len  int    // bytes of the message
-	Sent bool   // at least a part of it was sent; it may even have arrived
-	Data []byte // its bytes, when Config.KeepAbandoned asks for them and they were not freed yet
+	Len  int // bytes of the message
+
+	Context   uint32
+	Unordered bool
+	Sent      bool   // at least a part of it was sent; it may even have arrived
+	Data      []byte // its bytes, when Config.KeepAbandoned asks for them and they were not freed yet
 }
 
 // givenUp is what a Sender needs for giving up, and an idle one does without.
@@ -135,7 +138,7 @@ func (s *Sender) abandonChunk(c *chunk, idx uint64) {
 
 // report remembers the message for NextAbandoned.
 func (s *Sender) report(m *Message) {
-	a := Abandoned{SID: m.SID, PPID: m.PPID, Len: m.size, Sent: m.cuts > 0}
+	a := Abandoned{SID: m.SID, PPID: m.PPID, Len: m.size, Sent: m.cuts > 0, Context: m.Context, Unordered: m.Unordered}
 	if s.keep {
 		for b := m.Data.Head; b != nil; b = b.Next() {
 			a.Data = append(a.Data, b.Bytes()...)
@@ -156,6 +159,35 @@ func (s *Sender) NextAbandoned() (Abandoned, bool) {
 		s.up.told = nil
 	}
 	return a, true
+}
+
+// Undelivered returns every message of which the peer has not acknowledged all, those given up and not yet told of
+// first. It is called before Drop when the association fails, and leaves the Sender good for nothing else.
+func (s *Sender) Undelivered() []Abandoned {
+	for idx := s.base; idx != s.next; idx++ {
+		s.reportOnce(s.at(idx).msg)
+	}
+	for _, page := range s.pages {
+		if page == nil {
+			continue
+		}
+		for i := range page {
+			for m := page[i].head; m != nil; m = m.next {
+				s.reportOnce(m)
+			}
+		}
+	}
+	if s.up == nil {
+		return nil
+	}
+	return s.up.told
+}
+
+func (s *Sender) reportOnce(m *Message) {
+	if m != nil && !m.abandoned {
+		m.abandoned = true
+		s.report(m)
+	}
 }
 
 // Expire gives up what is over at now and was not cut yet, at the front of each stream that has its turn next. Sending does

@@ -79,6 +79,9 @@ func (s *Sender) fill(b *wire.Builder, n int) int {
 // minFill is the least payload of a chunk that fills a packet up.
 const minFill = 4
 
+// ChunkSize is the reverse: the largest chunk that holds no more than payload bytes.
+func (s *Sender) ChunkSize(payload int) int { return (payload + s.header()) &^ 3 }
+
 // maxWire keeps a chunk's length inside its 16-bit field.
 const maxWire = 1<<16 - 4
 

@@ -15,6 +15,7 @@ type Message struct {
 	SID       uint16    // outbound stream
 	PPID      uint32    // payload protocol identifier, passed through (RFC 9260 section 3.3.1)
 	Unordered bool      // delivered without regard to the stream's order (RFC 9260 section 6.6)
+	Context   uint32    // comes back with Abandoned
 	Immediate bool      // the last fragment carries the I bit: the peer should acknowledge at once (RFC 9260 section 6.1)
 	Expires   mono.Time // given up from here on, unless all of it was sent by then (RFC 3758 section 4.1); zero: never
 	LimitRtx  bool      // given up when a part of it would be sent more than MaxRtx times again (RFC 7496 section 3.1)

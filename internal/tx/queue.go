@@ -94,6 +94,9 @@ func (s *Sender) Queued() int { return s.queued }
 // Those marked lost and waiting to be sent again count.
 func (s *Sender) Outstanding() int { return s.out + s.lostBytes }
 
+// Unacked returns how many chunks were sent and are not covered by the cumulative TSN.
+func (s *Sender) Unacked() int { return int(s.count()) }
+
 // Done reports whether nothing is queued and everything sent is covered by the cumulative TSN: what SHUTDOWN waits for
 // (RFC 9260 section 9.2).
 func (s *Sender) Done() bool { return s.queued == 0 && s.base == s.next }
