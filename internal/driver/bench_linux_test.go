@@ -22,20 +22,22 @@ func BenchmarkCorridor(b *testing.B) {
 	for _, tc := range []struct {
 		name string
 		opts [2]udp.Options
+		most int // size of packets
 	}{
-		{"offload", [2]udp.Options{buffers, buffers}},
-		{"packet by packet", [2]udp.Options{plain, plain}},
-		{"joining nothing", [2]udp.Options{plain, buffers}},
+		{"loopback", [2]udp.Options{buffers, buffers}, 0},
+		{"small packets", [2]udp.Options{buffers, buffers}, small},
+		{"small packets without offload", [2]udp.Options{plain, plain}, small},
+		{"small packets from a sender without offload", [2]udp.Options{plain, buffers}, small},
 	} {
 		b.Run(tc.name, func(b *testing.B) {
-			corridorCost(b, func(host int) (udp.Socket, error) { return loopback(tc.opts[host])(host) })
+			corridorCost(b, tc.most, func(host int) (udp.Socket, error) { return loopback(tc.opts[host])(host) })
 		})
 	}
 	b.Run("ethernet", func(b *testing.B) {
 		needs.Netns(b)
 		lab := netlab.ForTest(b, netlab.Options{Paths: 1})
 		hosts := []*netlab.Host{lab.A, lab.B}
-		corridorCost(b, func(host int) (s udp.Socket, err error) {
+		corridorCost(b, 0, func(host int) (s udp.Socket, err error) {
 			h := hosts[host]
 			err = h.Do(func() (err error) {
 				s, err = udp.Listen(context.Background(), netip.AddrPortFrom(h.Addr4(0), 0), buffers)
@@ -46,8 +48,8 @@ func BenchmarkCorridor(b *testing.B) {
 	})
 }
 
-func corridorCost(b *testing.B, open openFunc) {
-	x := newCorridor(b, open)
+func corridorCost(b *testing.B, most int, open openFunc) {
+	x := newCorridor(b, open, most)
 	defer x.close()
 	out, in := x.c.Zero(), x.s.Zero()
 	const block = 16 << 10

@@ -229,6 +229,9 @@ func (c *Conn) rearm() {
 // events hands on what the core has to tell.
 func (c *Conn) events() {
 	for !c.restarted {
+		for part, ok := c.a.NextPart(); ok; part, ok = c.a.NextPart() {
+			c.deliver(&part)
+		}
 		e, ok := c.a.NextEvent()
 		if !ok {
 			return

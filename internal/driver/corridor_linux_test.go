@@ -21,7 +21,7 @@ func TestCorridorRefused(t *testing.T) {
 	opts.Control = func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1) })
 	}
-	x := newCorridor(t, loopback(opts))
+	x := newCorridor(t, loopback(opts), small)
 	defer x.close()
 	x.transfer(t, 4<<20)
 	a, b := x.stats()
@@ -45,7 +45,7 @@ func TestCorridorOverEthernet(t *testing.T) {
 			return err
 		})
 		return s, err
-	})
+	}, 0)
 	defer x.close()
 	x.transfer(t, 8<<20)
 	a, b := x.stats()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/endpoint"
 	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/internal/udp"
@@ -36,12 +37,16 @@ func loopback(opts udp.Options) openFunc {
 // buffers are what transport asks for.
 var buffers = udp.Options{RecvBuffer: 2 << 20, SendBuffer: 2 << 20}
 
-func newCorridor(t testing.TB, open openFunc) *corridor {
+// small packets are those that every path carries; no larger size is searched for.
+const small = -1
+
+// newCorridor makes the nodes and the association, whose packets have most bytes of UDP payload, 0 for what is usual.
+func newCorridor(t testing.TB, open openFunc, most int) *corridor {
 	t.Helper()
 	node := func(host int) *Node {
 		s, err := open(host)
 		require.NoError(t, err)
-		return NewNode([]udp.Socket{s}, Config{})
+		return NewNode([]udp.Socket{s}, Config{Assoc: assoc.Config{MaxPayload: most}})
 	}
 	x := &corridor{a: node(0), b: node(1)}
 	var err error
@@ -111,7 +116,7 @@ func TestCorridorAllocs(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
-			x := newCorridor(t, loopback(tc.opts))
+			x := newCorridor(t, loopback(tc.opts), small)
 			defer x.close()
 			out, in := x.c.Zero(), x.s.Zero()
 			p, q := make([]byte, 64<<10), make([]byte, 64<<10)
@@ -139,7 +144,7 @@ func TestCorridorAllocs(t *testing.T) {
 
 // A batch of the reader and a batch of the flusher hold whole runs: the kernel is called far less than once per packet.
 func TestCorridorBatches(t *testing.T) {
-	x := newCorridor(t, loopback(buffers))
+	x := newCorridor(t, loopback(buffers), small)
 	defer x.close()
 	x.transfer(t, 8<<20)
 	a, b := x.stats()
