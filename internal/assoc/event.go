@@ -116,15 +116,6 @@ func (a *Assoc) NextPart() (rx.Part, bool) {
 	return a.rx.NextPart()
 }
 
-// NextPart returns the next message part if nothing else is to be told before it. A loop over NextPart before each NextEvent
-// tells everything in the same order and costs less: an Event is large, and parts come with each packet.
-func (a *Assoc) NextPart() (rx.Part, bool) {
-	if len(a.events.queue) > 0 {
-		return rx.Part{}, false
-	}
-	return a.rx.NextPart()
-}
-
 // Kind says how an association ended.
 type Kind uint8
 
