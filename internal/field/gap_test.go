@@ -79,8 +79,10 @@ func gap(t testing.TB, rtt time.Duration, happen func(l *netlab.Lab, path int) e
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	end := time.Now()
 	require.NoError(t, p.a.Shutdown(ctx))
 	f := measure(r.as, start+settled, fault)
+	f.shutdown = time.Since(end)
 	if f.gap > 100*time.Millisecond+3*rtt {
 		p.tell(t)
 	}
@@ -109,6 +111,7 @@ func BenchmarkGap(b *testing.B) {
 				{unit: "delay-ms", of: func(f *figures) time.Duration { return f.delay }},
 				{unit: "before:gap-ms", of: func(f *figures) time.Duration { return f.gapBefore }},
 				{unit: "before:delay-ms", of: func(f *figures) time.Duration { return f.delayBefore }},
+				{unit: "shutdown-ms", of: func(f *figures) time.Duration { return f.shutdown }},
 				{unit: "pause-ms", of: func(f *figures) time.Duration { return f.pause }},
 			}
 			for range b.N {

@@ -59,11 +59,12 @@ func receiveRecords(r io.Reader, count int) ([]arrival, error) {
 }
 
 // figures are the longest times between two arrivals and from writing to reading a record, before a fault and after, and
-// between two records being written after it: the gap that the machine itself made.
+// between two records being written after it: the gap that the machine itself made. shutdown is how long the orderly end
+// took, a second after the fault.
 type figures struct {
 	gap, delay             time.Duration
 	gapBefore, delayBefore time.Duration
-	pause                  time.Duration
+	pause, shutdown        time.Duration
 }
 
 // measure splits arrivals at the fault and leaves out what came before an instant.
@@ -85,6 +86,6 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // String prints milliseconds.
 func (f figures) String() string {
-	return fmt.Sprintf("gap %.1f ms, delay %.1f ms; before the fault %.1f and %.1f ms; the sender's own longest pause %.1f ms",
-		ms(f.gap), ms(f.delay), ms(f.gapBefore), ms(f.delayBefore), ms(f.pause))
+	return fmt.Sprintf("gap %.1f ms, delay %.1f ms; before the fault %.1f and %.1f ms; the sender's own longest pause %.1f ms; shutdown %.1f ms",
+		ms(f.gap), ms(f.delay), ms(f.gapBefore), ms(f.delayBefore), ms(f.pause), ms(f.shutdown))
 }

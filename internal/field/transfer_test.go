@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/internal/netlab"
 	"github.com/go-multihome/multihome/transport"
@@ -20,7 +21,7 @@ import (
 // fileSize is what goes each way. Under the race detector everything takes ten times as long.
 func fileSize() int64 {
 	if needs.Race {
-		return 12 << 20
+		return 24 << 20
 	}
 	return 100e6
 }
@@ -89,17 +90,12 @@ func (tr *transfer) arrived() int64 { return min(tr.got[0].Load(), tr.got[1].Loa
 // machine that builds other things meanwhile stalls for seconds.
 const patience = 30 * time.Second
 
-// reach waits until a share of the file has arrived in both directions.
-func (tr *transfer) reach(t *testing.T, share float64) {
+// reach waits until so many bytes have arrived in both directions.
+func (tr *transfer) reach(t *testing.T, want int64) {
 	t.Helper()
-	want := int64(share * float64(tr.size))
 	last, since := int64(0), time.Now()
-	for {
-		n := tr.got[0].Load() + tr.got[1].Load()
-		if tr.arrived() >= want {
-			return
-		}
-		if n != last {
+	for tr.arrived() < want {
+		if n := tr.got[0].Load() + tr.got[1].Load(); n != last {
 			last, since = n, time.Now()
 		}
 		if time.Since(since) > patience {
@@ -111,38 +107,54 @@ func (tr *transfer) reach(t *testing.T, share float64) {
 	}
 }
 
-// cutWhile cuts a path now, lets the transfer come to a share of the file, and proves that the way there led over the
-// others: the path was found to have failed, and bytes arrived beside it.
-func (tr *transfer) cutWhile(t *testing.T, path int, share float64) {
+// cut cuts a path, lets another eighth of the file pass in both directions, and proves that it came over the others: as
+// many bytes arrived beside it, and if an end used the path and thought it well, an end has told that it failed.
+func (tr *transfer) cut(t *testing.T, path int) {
 	t.Helper()
-	start := time.Now()
+	start, used := time.Now(), tr.uses(tr.a, path) || tr.uses(tr.b, path)
 	require.NoError(t, tr.lab.Cut(path, netlab.Both))
 	at, beside := tr.got[0].Load()+tr.got[1].Load(), tr.beside(path)
-	tr.reach(t, share)
+	tr.reach(t, tr.arrived()+tr.size/8)
 	moved := tr.got[0].Load() + tr.got[1].Load() - at
 	// What arrived just before the cut and was not read yet is the only thing that need not have come another way.
-	held := int64(2 * windowSize)
-	require.Greater(t, moved, held, "too little to prove anything")
+	const held = 2 * windowSize
+	require.Greater(t, moved, int64(held), "too little to prove anything")
 	require.GreaterOrEqual(t, int64(tr.beside(path)-beside), moved-held, "bytes arrived on the other paths")
 	ev, found := tr.atA.failed(tr.pair, path, start)
 	if !found {
 		ev, found = tr.atB.failed(tr.pair, path, start)
 	}
-	if !found {
+	if used && !found {
+		tr.tell(t)
+		require.FailNowf(t, "the failure went unseen", "path %d", path)
+	}
+	took := time.Since(start).Round(time.Millisecond)
+	t.Logf("path %d cut, in use and active: %v; %d bytes arrived beside it in %v", path, used, moved, took)
+	if found {
+		t.Logf("it was found failed after %v (%s)", ev.Time.Sub(start).Round(time.Millisecond), ev.Reason)
+	}
+	if took > time.Second {
 		tr.tell(t)
 	}
-	require.True(t, found, "an end has told that path %d failed", path)
-	t.Logf("path %d cut: failed after %v (%s); %d bytes arrived beside it in %v", path, ev.Time.Sub(start).Round(time.Millisecond),
-		ev.Reason, moved, time.Since(start).Round(time.Millisecond))
+}
+
+// uses reports whether data of one end takes a path that is active.
+func (tr *transfer) uses(x *transport.Association, path int) bool {
+	for _, i := range x.Paths() {
+		if i.Current && i.State == heartbeat.Active && tr.index(i.Path.Local.Addr) == path {
+			return true
+		}
+	}
+	return false
 }
 
 // windowSize is the receive window of these tests.
-const windowSize = 1 << 20
+const windowSize = 512 << 10
 
 // finish waits for both files and compares them, then ends the association in order.
 func (tr *transfer) finish(t *testing.T) {
 	t.Helper()
-	tr.reach(t, 1)
+	tr.reach(t, tr.size)
 	for range 4 {
 		select {
 		case err := <-tr.done:
@@ -178,22 +190,22 @@ func TestFileSurvivesPaths(t *testing.T) {
 			p := connect(t, l, transport.Config{ReceiveWindow: windowSize}, tt.six...)
 			start := time.Now()
 			tr := p.transfer(fileSize())
-			tr.reach(t, 1./3)
+			tr.reach(t, tr.size/3)
 			first := p.current(p.a)
-			require.GreaterOrEqual(t, first, 0, "data takes some path")
+			require.True(t, tr.uses(p.a, first), "data takes a path that is active")
 			t.Logf("a third took %v; before any fault A and B found %d and %d failures", time.Since(start).Round(time.Millisecond),
 				p.atA.failures(), p.atB.failures())
-			tr.cutWhile(t, first, 1./2)
+			tr.cut(t, first)
 			second := 1 - first
+			if !tt.last {
+				require.NoError(t, l.Restore(first))
+			}
+			tr.reach(t, tr.size*2/3)
 			if tt.last {
-				tr.reach(t, 2./3)
 				second = p.current(p.a)
 				require.NotEqual(t, first, second, "data has left the path that is cut")
-			} else {
-				require.NoError(t, l.Restore(first))
-				tr.reach(t, 2./3)
 			}
-			tr.cutWhile(t, second, 5./6)
+			tr.cut(t, second)
 			if !tt.last {
 				require.NoError(t, l.Restore(second))
 			}
