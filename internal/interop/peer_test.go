@@ -23,6 +23,7 @@ import (
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/internal/netlab"
+	"github.com/go-multihome/multihome/locator"
 	"github.com/go-multihome/multihome/transport"
 )
 
@@ -383,10 +384,14 @@ func connect(t testing.TB, l *netlab.Lab, weDial bool, o opts) *usrsctp {
 	return u
 }
 
-// roles runs a test with us as the one who dials and as the one who listens.
+// roles runs a test with us as the one who dials and as the one who listens, side by side.
 func roles(t *testing.T, f func(t *testing.T, weDial bool)) {
-	t.Run("we dial", func(t *testing.T) { f(t, true) })
-	t.Run("we listen", func(t *testing.T) { f(t, false) })
+	for name, weDial := range map[string]bool{"we dial": true, "we listen": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, weDial)
+		})
+	}
 }
 
 // ready waits until every path is active.
@@ -426,11 +431,17 @@ func (u *usrsctp) tell(t testing.TB) {
 func (u *usrsctp) current() int {
 	for _, p := range u.ours.Paths() {
 		if p.Current {
-			for i := range u.lab.Paths() {
-				if p.Path.Local.Addr == addr(u.lab.A, i, u.six) {
-					return i
-				}
-			}
+			return u.index(p.Path)
+		}
+	}
+	return -1
+}
+
+// index is the laboratory's number of a path, -1 for one from one to another.
+func (u *usrsctp) index(p locator.Path) int {
+	for i := range u.lab.Paths() {
+		if p.Local.Addr == addr(u.lab.A, i, u.six) && p.Peer.Addr == addr(u.lab.B, i, u.six) {
+			return i
 		}
 	}
 	return -1

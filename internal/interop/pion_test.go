@@ -136,12 +136,14 @@ func (r pionResult) take(t testing.TB) *sctp.Association {
 	return r.a
 }
 
-// bothRoles runs a test with us as the one who dials and as the one who listens.
+// bothRoles runs a test with us as the one who dials and as the one who listens, side by side.
 func bothRoles(t *testing.T, f func(t *testing.T, pair func() *pionPair)) {
 	t.Run("we dial", func(t *testing.T) {
+		t.Parallel()
 		f(t, func() *pionPair { return dialPion(t, "127.0.0.1", transport.Config{}) })
 	})
 	t.Run("we listen", func(t *testing.T) {
+		t.Parallel()
 		f(t, func() *pionPair { return dialledByPion(t, transport.Config{}, "127.0.0.1") })
 	})
 }

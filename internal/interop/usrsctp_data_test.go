@@ -256,7 +256,7 @@ func TestUsrsctpDefaultTimers(t *testing.T) {
 		u.peer.say("1 wait %d", n)
 		u.peer.await("1 received")
 		require.NoError(t, <-errs)
-		require.NotEqual(t, path, u.current())
+		u.leaves(t, path)
 		require.NoError(t, l.Restore(path))
 		u.end(t)
 	})

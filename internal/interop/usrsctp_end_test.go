@@ -177,9 +177,9 @@ func TestWeRestart(t *testing.T) {
 			break
 		}
 		u.ready(t)
-		u.begin(100000).finish(t, u, 100000)
 	}
 	begin()
+	u.begin(100000).finish(t, u, 100000)
 	for i := range 2 {
 		require.NoError(t, l.Cut(i, netlab.Both))
 	}
@@ -187,8 +187,8 @@ func TestWeRestart(t *testing.T) {
 	for i := range 2 {
 		require.NoError(t, l.Restore(i))
 	}
-	u.peer.say("1 wait 1000000000000") // forget what has arrived
 	begin()
 	u.peer.await("1 restart")
+	u.begin(100000).finish(t, u, 100000)
 	u.end(t)
 }

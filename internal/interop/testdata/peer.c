@@ -202,6 +202,9 @@ notify(struct conn *c, const union sctp_notification *n)
 		case SCTP_RESTART:
 			/* The new association begins its streams anew. */
 			memset(c->expected, 0, MAX_STREAMS * sizeof(*c->expected));
+			pthread_mutex_lock(&c->mu);
+			c->received = 0;
+			pthread_mutex_unlock(&c->mu);
 			say("%d restart %d %d", c->n, a->sac_outbound_streams, a->sac_inbound_streams);
 			break;
 		case SCTP_COMM_LOST:
