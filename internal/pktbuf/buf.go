@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// classes are the payload sizes memory comes in. 1472 is the largest SCTP-over-UDP payload of an Ethernet path rounded
-// so that one DATA chunk of a 1500-byte path fits; 16 KiB is a byte-stream message.
-var classes = [...]int{128, 512, 1536, 4096, 16384, 65536}
+// classes are the payload sizes memory comes in. 1536 holds a DATA chunk of a 1500-byte path, 9216 one of a path of jumbo
+// frames; 16 KiB is a byte-stream message.
+var classes = [...]int{128, 512, 1536, 4096, 9216, 16384, 65536}
 
 // Overhead is what one buffer costs beside its payload class: its header, rounded up. Windows charge it, so that a
 // flood of one-byte chunks cannot hold more memory than the window says.
