@@ -82,6 +82,8 @@ var (
 		"script": setOf("driver", "transport"),
 		"udp":    setOf("gate"),
 		"netlab": setOf("transport"),
+
+		"capture": setOf("transport"),
 	}
 
 	// exampleArrows is what a program under examples may import: what every user has, and the network laboratory.
