@@ -53,6 +53,11 @@ type Config struct {
 	// all associations on it share. The system may give less. Default 2 MiB, which holds 10 ms at 1.6 Gbit/s.
 	SocketReadBuffer, SocketWriteBuffer int
 
+	// NoOffload keeps our sockets from handing the kernel several packets as one, for it or the device to segment, and
+	// from taking several that it has coalesced. Both are Linux's, cost nothing where they do not work, and are given up
+	// when the kernel refuses; this is for those that do worse than refuse.
+	NoOffload bool
+
 	// SendBuffer is how many bytes one association holds that are written and not acknowledged. Write waits when it is
 	// full. Default 1 MiB, range 16 KiB to 1 GiB. A path of 100 ms carries at most 80 Mbit/s per MiB.
 	SendBuffer int
@@ -339,5 +344,6 @@ func (c *Config) node(keepIdle time.Duration, onClose func()) driver.Config {
 
 // socket is the options of our own sockets.
 func (c *Config) socket() udp.Options {
-	return udp.Options{Control: c.Control, DeviceOf: c.Device, RecvBuffer: c.SocketReadBuffer, SendBuffer: c.SocketWriteBuffer, DSCP: c.DSCP}
+	return udp.Options{Control: c.Control, DeviceOf: c.Device, RecvBuffer: c.SocketReadBuffer, SendBuffer: c.SocketWriteBuffer, DSCP: c.DSCP,
+		NoOffload: c.NoOffload}
 }
