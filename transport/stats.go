@@ -38,6 +38,7 @@ type PathInfo struct {
 	HeartbeatsSent, HeartbeatsAcked uint64
 	Chosen                          uint64 // times data began to take this path
 	SocketFull, SendErrors          uint64
+	Unreachable, TooBig             uint64 // ICMP messages: no way to the peer, a packet larger than the path
 }
 
 // Paths returns what can be told about every path the association has or had.
@@ -56,6 +57,7 @@ func (a *Association) Paths() []PathInfo {
 			Timeouts: p.Stats.Timeouts, ProbeTimeouts: p.Stats.ProbeTimeouts,
 			HeartbeatsSent: p.Stats.HeartbeatsSent, HeartbeatsAcked: p.Stats.HeartbeatsAcked,
 			Chosen: p.Stats.Chosen, SocketFull: p.Stats.Blocked, SendErrors: p.Stats.SendErrors,
+			Unreachable: uint64(p.Stats.Unreachable), TooBig: uint64(p.Stats.TooBig),
 		}
 	}
 	return out
@@ -106,6 +108,9 @@ type SocketStats struct {
 	PacketsIn, PacketsOut  uint64
 	ReadErrors, SendErrors uint64
 	SocketFull             uint64 // packets not sent because a socket's buffer was full
+	LinkDrops              uint64 // packets dropped by the queue of our own link (Linux)
+	LocalFaults            uint64 // times a local address could no longer be used: link or carrier lost, address removed
+	ICMP, ICMPIgnored      uint64 // messages about packets of ours (Linux); those not believed, or of no use
 	BadPackets             uint64 // too short, bad checksum or a zero port
 	Inits                  uint64 // received
 	InitsLimited           uint64 // not answered: too many from one source
@@ -132,6 +137,7 @@ func socketStats(n *driver.Node) SocketStats {
 	return SocketStats{
 		Associations: e.Associations, Accepted: e.Born, Dialled: e.Dialled, MemoryUsed: s.MemoryUsed,
 		PacketsIn: s.PacketsIn, PacketsOut: s.PacketsOut, ReadErrors: s.ReadErrors, SendErrors: s.SendErrors,
+		LinkDrops: s.LinkDrops, LocalFaults: s.LocalFaults, ICMP: s.ICMP, ICMPIgnored: s.ICMPIgnored,
 		SocketFull: s.Blocked, BadPackets: s.Dropped, Inits: e.Inits, InitsLimited: e.InitsLimited,
 		InitsRefused: e.InitsRefused, BadCookies: e.CookiesBad, StaleCookies: e.CookiesStale,
 		BacklogFull: e.BacklogFull, AssociationsFull: e.AssocsFull, OutOfTheBlue: e.Strays,

@@ -185,6 +185,9 @@ func (c *Conn) handleCookie(r *reader, ck *cookie) {
 		c.unlock()
 		return
 	}
+	if ck.born {
+		c.knowFaults()
+	}
 	c.a.HandleCookie(c.now, r.arrival(ck.pkt), r.pkts[ck.pkt].buf, ck.ck)
 	r.out.Reset()
 	c.leave(r.out)

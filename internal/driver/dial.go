@@ -28,6 +28,7 @@ func (n *Node) Dial(ctx context.Context, p endpoint.DialParams) (*Conn, error) {
 	c.up = up
 	n.mu.Unlock()
 	c.enter()
+	c.knowFaults()
 	c.leave(nil)
 	select {
 	case <-up:

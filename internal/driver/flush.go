@@ -81,10 +81,7 @@ func (c *Conn) round(out *pktbuf.Batch, faults *faults) (done bool) {
 	out.Reset()
 	c.mu.Lock()
 	c.tick()
-	failed := faults.n > 0
-	for _, f := range faults.take() {
-		c.a.SendFailed(c.now, f.path, f.full)
-	}
+	failed := faults.tell(c.a, c.now)
 	c.events()
 	return !more && !c.again && !failed
 }
@@ -135,10 +132,12 @@ type fault struct {
 	full bool // the socket was full; else the system cannot send there
 }
 
-// faults collects at most one fault per path and batch.
+// faults collects at most one fault per path and batch, and a few of packets without a path.
 type faults struct {
-	n  int
-	of [locator.MaxPaths]fault
+	n      int
+	of     [locator.MaxPaths]fault
+	setups int
+	setup  [4]setupFault
 }
 
 func (f *faults) add(path uint8, full bool) {
@@ -158,7 +157,7 @@ func (f *faults) add(path uint8, full bool) {
 
 func (f *faults) take() []fault {
 	n := f.n
-	f.n = 0
+	f.n, f.setups = 0, 0
 	return f.of[:n]
 }
 
@@ -196,12 +195,19 @@ func (n *Node) writeRun(run []pktbuf.Packet, faults *faults) {
 			return
 		case errors.Is(err, net.ErrClosed):
 			return
+		case errors.Is(err, udp.ErrDropped):
+			n.stats.LinkDrops.Add(1)
+			n.look()
+			run = run[1:]
 		default:
 			// One packet is lost. Only an error about this host says something about the path: others are late news
 			// of an earlier packet, or of one that is too large.
 			n.stats.SendErrors.Add(1)
 			if udp.IsLocalFault(err) {
-				faults.add(run[0].Path, false)
+				n.look()
+				if faults.add(run[0].Path, false); run[0].Path == pktbuf.NoPath {
+					faults.addSetup(&run[0], err)
+				}
 			}
 			run = run[1:]
 		}

@@ -60,6 +60,10 @@ type Stats struct {
 	SendErrors            uint64 // packets a socket refused
 	Blocked               uint64 // packets not taken because a send buffer was full
 	Dropped               uint64 // packets too short, with a bad checksum or a zero port
+	LinkDrops             uint64 // packets that the queue of our own link dropped
+	LocalFaults           uint64 // times a local locator's link or address went away, or was in another kind of trouble
+	ICMP                  uint64 // messages about packets of our associations
+	ICMPIgnored           uint64 // messages about nothing of ours, without its verification tag, or of no use
 	MemoryUsed            int64  // what the budget has booked
 	Endpoint              endpoint.Stats
 }
@@ -74,6 +78,7 @@ type Node struct {
 	budget  budget
 	batches sync.Pool // of *pktbuf.Batch
 	readers sync.WaitGroup
+	machine machine
 
 	window      int // receive window of one association
 	smallCredit int // memory given back by a reader that is worth a turn of its own
@@ -89,7 +94,7 @@ type Node struct {
 
 	// atomic
 	stats struct {
-		PacketsIn, PacketsOut, ReadErrors, SendErrors, Blocked, Dropped atomic.Uint64
+		PacketsIn, PacketsOut, ReadErrors, SendErrors, Blocked, Dropped, LinkDrops, LocalFaults, ICMP, ICMPIgnored atomic.Uint64
 	}
 }
 
@@ -109,6 +114,7 @@ func NewNode(socks []udp.Socket, cfg Config) *Node {
 	core := n.ep.Config()
 	n.window = core.Window
 	n.smallCredit = 2 * (core.Payload + pktbuf.Overhead)
+	n.watchMachine()
 	n.readers.Add(len(socks))
 	for i := range socks {
 		go newReader(n, i).routineRead()
@@ -131,7 +137,13 @@ func (n *Node) Stats() Stats {
 		Blocked:    n.stats.Blocked.Load(),
 		MemoryUsed: n.budget.used.Load(),
 		Dropped:    n.stats.Dropped.Load(),
-		Endpoint:   n.ep.Stats(),
+
+		LinkDrops:   n.stats.LinkDrops.Load(),
+		LocalFaults: n.stats.LocalFaults.Load(),
+		ICMP:        n.stats.ICMP.Load(),
+		ICMPIgnored: n.stats.ICMPIgnored.Load(),
+
+		Endpoint: n.ep.Stats(),
 	}
 }
 
@@ -183,6 +195,7 @@ func (n *Node) routineIdle() {
 }
 
 func (n *Node) close() {
+	n.unwatchMachine()
 	for _, s := range n.socks {
 		s.Close()
 	}

@@ -92,6 +92,7 @@ func (r *reader) routineRead() {
 			r.now = r.node.clock.now()
 			r.turn(off, min(off+turnPackets, len(r.pkts)))
 		}
+		r.notices()
 	}
 }
 

@@ -47,6 +47,7 @@ func (c *Conn) succeed() {
 // begin flushes a new association and hands it to its listener.
 func (c *Conn) begin() {
 	c.enter()
+	c.knowFaults()
 	c.leave(nil)
 	if c.listener != nil {
 		c.listener.queue(c)

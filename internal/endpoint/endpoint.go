@@ -142,6 +142,15 @@ func (e *Endpoint) Len() int { return e.count }
 // Tables returns how many tags and addresses the tables hold, for tests that look for leaks.
 func (e *Endpoint) Tables() (tags, addrs int) { return len(e.byTag), len(e.byAddr) }
 
+// Each calls f for every association that is not closed.
+func (e *Endpoint) Each(f func(ent *Entry)) {
+	for tag, ent := range e.byTag {
+		if tag == ent.tags[0] || ent.tags[0] == 0 {
+			f(ent)
+		}
+	}
+}
+
 // Listen takes INITs for an SCTP port. full is asked before an association is born: true drops the COOKIE ECHO, which the
 // peer repeats.
 func (e *Endpoint) Listen(port uint16, full func() bool) error {
