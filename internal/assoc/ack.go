@@ -89,6 +89,7 @@ func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
 		}
 		a.applyPathAck(now, p, &res.Paths[i], res.CumAdvanced, via)
 	}
+	a.driftShown(now, res)
 	if res.Acked > 0 {
 		a.errors, a.zwp, a.stalled = 0, 0, 0
 	}

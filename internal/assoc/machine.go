@@ -39,6 +39,7 @@ func (a *Assoc) localFault(now mono.Time, p *path.Path, down bool, why string) {
 	if !down {
 		// The timeout was doubled for a reason that is gone, and what was sent into the void need not wait for it.
 		p.RTO.ResetBackoff()
+		p.Drift = path.Drift{}
 		if a.tx.Timeout(p.ID) > 0 {
 			p.StopT3()
 		}

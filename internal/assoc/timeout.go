@@ -45,6 +45,7 @@ func (a *Assoc) burstEnd() mono.Time {
 func (a *Assoc) pathDeadline(p *path.Path) mono.Time {
 	at := mono.Min(p.T3(), a.ptoAt(p))
 	at = mono.Min(at, a.searchDeadline(p))
+	at = mono.Min(at, a.driftAt(p))
 	if !a.state.in(mayProbe) {
 		return at
 	}
@@ -125,6 +126,9 @@ func (a *Assoc) pathTimeout(now mono.Time, p *path.Path) {
 	a.searchTimeout(now, p)
 	if at := a.ptoAt(p); at != 0 && !now.Before(at) {
 		a.probeTimeout(now, at, p)
+	}
+	if at := a.driftAt(p); at != 0 && !now.Before(at) {
+		a.driftTimeout(now, p)
 	}
 	if at := p.T3(); at != 0 && !now.Before(at) {
 		a.t3Expired(now, p)

@@ -32,8 +32,11 @@ func (a *Assoc) verdictFor(now mono.Time, p *path.Path, v heartbeat.Verdict, why
 	}
 	p.StateChanged(now)
 	a.paths.Touch()
-	if v.From == heartbeat.Active {
+	if v.From == heartbeat.Active && !a.adrift(now, p, v.Reason) {
 		a.failover(now, p)
+	}
+	if v.To == heartbeat.Active {
+		p.Drift = path.Drift{}
 	}
 	if v.Reason == heartbeat.Confirmed {
 		p.CC.Restart(now)
@@ -47,10 +50,8 @@ func (a *Assoc) verdictFor(now mono.Time, p *path.Path, v heartbeat.Verdict, why
 
 // failover moves what is outstanding on p to the paths that remain. Their congestion windows say how fast.
 func (a *Assoc) failover(now mono.Time, p *path.Path) {
-	if int(a.probing) == int(p.ID) {
-		a.tx.StopProbe(p.ID)
-		a.probing = -1
-	}
+	a.endProbe(p)
+	p.Drift = path.Drift{}
 	a.stats.Retargeted += uint64(a.tx.Retarget(p.ID))
 	if a.tx.InFlight(p.ID) == 0 {
 		p.StopT3()
@@ -230,6 +231,11 @@ func (a *Assoc) cleared(now mono.Time, p *path.Path) {
 		return
 	}
 	p.Cleared(now)
+	a.endProbe(p)
+}
+
+// endProbe withdraws what was to be copied from p.
+func (a *Assoc) endProbe(p *path.Path) {
 	if int(a.probing) == int(p.ID) {
 		a.tx.StopProbe(p.ID)
 		a.probing = -1

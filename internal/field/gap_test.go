@@ -2,6 +2,7 @@ package field
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -29,6 +30,12 @@ var faults = []struct {
 	{"link down at the sender", 0, func(l *netlab.Lab, path int) error { return l.A.LinkDown(path) }},
 	{"carrier lost at the sender", 0, func(l *netlab.Lab, path int) error { return l.A.CarrierDown(path) }},
 	{"address removed at the sender", 0, func(l *netlab.Lab, path int) error { return l.A.AddrDel(path) }},
+	{"link down at the sender, RTT 20", 20 * time.Millisecond, func(l *netlab.Lab, path int) error { return l.A.LinkDown(path) }},
+	{"carrier lost at the sender, RTT 20", 20 * time.Millisecond, func(l *netlab.Lab, path int) error { return l.A.CarrierDown(path) }},
+	{"address removed at the sender, RTT 20", 20 * time.Millisecond, func(l *netlab.Lab, path int) error { return l.A.AddrDel(path) }},
+	{"link down and address removed at the sender, RTT 20", 20 * time.Millisecond, func(l *netlab.Lab, path int) error {
+		return errors.Join(l.A.LinkDown(path), l.A.AddrDel(path))
+	}},
 	{"link down at the receiver", 0, func(l *netlab.Lab, path int) error { return l.B.LinkDown(path) }},
 	{"address removed at the receiver", 0, func(l *netlab.Lab, path int) error { return l.B.AddrDel(path) }},
 }

@@ -43,6 +43,7 @@ type Path struct {
 	CC  cc.Controller
 
 	Suspect Suspicion
+	Drift   Drift
 	Heard   mono.Time // latest sending time of what was acknowledged by way of this path
 	Prompt  bool      // the last packet with DATA asked for a SACK at once (I bit)
 	Stuck   int       // questions asked of the path since data was last acknowledged that only it carried
@@ -70,6 +71,13 @@ type Suspicion struct {
 	Rounds     int
 	RestAt     mono.Time // from here on everything outstanding is copied, not only the lowest TSN and the tail
 	Floor      mono.Time // the last suspicion was cleared here: the probe timeout runs from no earlier
+}
+
+// Drift is what is outstanding on a path after a fault of our own host: left to itself until it is known what arrived.
+type Drift struct {
+	Since mono.Time // the fault; zero: nothing is adrift
+	End   mono.Time // what is still outstanding then is lost
+	Asked bool      // something that will be answered has gone out on another path
 }
 
 // Stats counts what one path carried, in UDP payload bytes, and why it was chosen or left.

@@ -99,11 +99,16 @@ func (d *driver) step(op, arg byte) {
 	case 12:
 		d.probe(d.now, d.path(), 1+int(arg)*50, 9000)
 	case 13:
-		if arg < 128 {
+		if arg < 64 {
 			d.s.StopProbe(locator.PathID(d.path()))
 			return
 		}
 		p := d.path()
+		if arg < 128 {
+			since, most := d.now.Add(-time.Duration(arg-64)*time.Millisecond), 1+int(arg&7)*700
+			require.Equal(d.t, d.evictSince(p, since, most), d.s.RetargetSince(locator.PathID(p), since, most))
+			return
+		}
 		n, _ := d.evict(p)
 		require.Equal(d.t, n, d.s.Retarget(locator.PathID(p)))
 	case 14:

@@ -355,6 +355,30 @@ func TestRetarget(t *testing.T) {
 	require.Equal(t, []int{4, 2}, []int{res.DupTSNs, res.Spurious})
 }
 
+// The latest of what a local fault has caught is lost at once, the rest stays in flight.
+func TestRetargetSince(t *testing.T) {
+	l := newLab(t)
+	for i := range 6 {
+		l.at(1000+i).send(0, 1)
+	}
+	l.sack(0, 5)
+	require.Zero(t, l.s.RetargetSince(9, 0, 1000), "a path never used")
+	require.Zero(t, l.s.RetargetSince(0, ms(1006), 1000), "nothing is that young")
+	require.Zero(t, l.s.RetargetSince(0, 0, 0), "nothing is that little")
+	require.Equal(t, 2, l.s.RetargetSince(0, ms(1003), 1000), "TSN 5 has arrived")
+	l.flight(300)
+	require.Equal(t, 1, l.s.RetargetSince(0, 0, 1), "bytes are counted before, not after")
+	l.flight(200)
+	require.Equal(t, []int{3, 4, 6}, l.resend(1))
+	at, ok := l.s.Oldest(0)
+	require.True(t, ok)
+	require.Equal(t, ms(1000), at)
+	require.Equal(t, 2, l.s.RetargetSince(0, 0, 1000))
+	l.flight(0, 300)
+	require.Equal(t, []int{1, 2}, l.resend(1))
+	require.Equal(t, 600, l.at(1030).sack(6).Freed)
+}
+
 func TestTimeout(t *testing.T) {
 	l := newLab(t)
 	l.at(1000).send(0, 3)

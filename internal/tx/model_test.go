@@ -304,6 +304,32 @@ func (m *model) evict(p int) (n, size int) {
 	return n, size
 }
 
+// evictSince is evict for the latest transmissions, at most so many bytes.
+func (m *model) evictSince(p int, since mono.Time, most int) (n int) {
+	trans, left := m.trans[p], false
+	for i := len(trans) - 1; i >= 0; i-- {
+		tr := trans[i]
+		if !tr.alive {
+			continue
+		}
+		if most <= 0 || tr.at < since {
+			left = true
+			break
+		}
+		c := m.chunks[tr.idx]
+		m.end(tr.idx, p)
+		most -= len(c.data.Payload)
+		if len(c.live) == 0 {
+			c.state, c.lostOn = "lost", -1
+			n++
+		}
+	}
+	if !left {
+		m.rack[p].deadline = 0
+	}
+	return n
+}
+
 func (m *model) inState(state string) (out []uint64) {
 	for idx := m.base; idx != m.next; idx++ {
 		if m.chunks[idx].state == state {

@@ -1,6 +1,7 @@
 package tx
 
 import (
+	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/wire"
 	"github.com/go-multihome/multihome/locator"
 )
@@ -51,6 +52,39 @@ func (s *Sender) Retarget(p locator.PathID) int {
 	n, _ := s.evict(p)
 	s.doom()
 	return n
+}
+
+// RetargetSince is Retarget for what was sent on path p at since or later, the latest first, up to most bytes of payload.
+// The rest stays in flight. It returns how many chunks move.
+func (s *Sender) RetargetSince(p locator.PathID, since mono.Time, most int) (moved int) {
+	t, bit := s.tracks[p], pathSet(1)<<p
+	if t == nil {
+		return 0
+	}
+	for x := t.tail; x != t.head && most > 0; x-- {
+		r := t.rec(x - 1)
+		if r.at.Before(since) {
+			break
+		}
+		c := s.live(r, bit)
+		if c == nil {
+			continue
+		}
+		c.live &^= bit
+		t.flight -= int(c.size)
+		most -= int(c.size)
+		if c.live == 0 {
+			c.lostOn = noPath
+			s.markLost(c, s.pos(uint64(r.tsn)))
+			moved++
+		}
+	}
+	s.trim(t, bit)
+	if t.empty() {
+		t.rack.deadline = 0
+	}
+	s.doom()
+	return moved
 }
 
 // Timeout is the expiry of T3-rtx on path p (RFC 9260 section 6.3.3 E3): everything in flight on it and nowhere else is
