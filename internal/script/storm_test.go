@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/simnet"
 )
@@ -77,7 +78,7 @@ func TestStorm(t *testing.T) {
 		return
 	}
 	for name, n := range map[string]int{"lost": total.Lost, "down": total.Down, "reordered": total.Reordered,
-		"duplicated": total.Duplicated, "corrupted": total.Corrupted, "queue full": total.QueueFull, "flaps": sum.Flaps,
+		"duplicated": total.Duplicated, "corrupted": total.Corrupted, "queue full": total.QueueFull, "flaps": sum.Flaps, "gone": sum.Gone,
 		"failovers": sum.Failovers, "deaths": sum.Deaths, "orderly ends": sum.Orderly, "aborts": sum.Aborts,
 		"pauses": sum.Pauses, "choices": sum.Choices, "local faults": sum.Faults, "replays": sum.Replays,
 		"forgeries": sum.Forgeries} {
@@ -89,6 +90,7 @@ type stormResult struct {
 	Bytes     int // of user data delivered
 	Messages  int
 	Flaps     int // paths that went down
+	Gone      int // locators that died for good
 	Failovers int // times data took another path
 	Deaths    int // runs in which every path died, and both ends said so
 	Orderly   int
@@ -128,6 +130,7 @@ type storm struct {
 	result stormResult
 	sent   map[streamKey]sentStream
 
+	gone      string            // the locator that died for good
 	old       []simnet.Datagram // packets for replay
 	replaying bool
 }
@@ -194,7 +197,7 @@ func (s *storm) shape(l *simnet.Shape) {
 }
 
 // flaps plans paths that go dark and come back during the first half minute, never all of them at once.
-func (s *storm) flaps() {
+func (s *storm) flaps(ca *Conn) {
 	if s.paths < 2 {
 		return
 	}
@@ -209,9 +212,39 @@ func (s *storm) flaps() {
 		s.w.Net.At(s.w.Now.Add(at+dark), func() {
 			if s.end != endDeath || s.result.Deaths == 0 {
 				_ = s.w.Net.Set(pattern, "up")
+				s.bury()
 			}
 		})
 		at += dark // one at a time
+	}
+	if s.rng.IntN(2) == 0 && s.end != endDeath {
+		s.w.Net.At(s.w.Now.Add(time.Duration(500+s.rng.IntN(10_000))*time.Millisecond), func() { s.die(ca) })
+	}
+}
+
+// die takes the locator in use away for good, if both ends know a path that shares no end with it: nothing but failover
+// gets the rest across.
+func (s *storm) die(ca *Conn) {
+	infos := ca.A.Paths(nil)
+	for _, cur := range infos {
+		for _, alt := range infos {
+			if cur.Current && alt.State == heartbeat.Active && alt.Local != cur.Local && alt.Peer != cur.Peer && s.gone == "" {
+				for i, addr := range s.w.Hosts[0].Sim.Addrs {
+					if addr == cur.Local.Addr {
+						s.gone = fmt.Sprintf("a%d", i+1)
+						s.result.Gone++
+						s.bury()
+					}
+				}
+			}
+		}
+	}
+}
+
+// bury keeps what died for good from coming back with a flap.
+func (s *storm) bury() {
+	if s.gone != "" {
+		_ = s.w.Net.Set(s.gone, "down")
 	}
 }
 
@@ -259,7 +292,7 @@ func (s *storm) run() (err error) {
 		return fmt.Errorf("not connected: %w", errOr(w.Err, ca.Err))
 	}
 	cb := b.Conns[0]
-	s.flaps()
+	s.flaps(ca)
 	s.mischief(ca, cb)
 	s.load(ca)
 	s.load(cb)
