@@ -57,7 +57,8 @@ type Stats struct {
 // Capture takes datagrams and writes them. Its methods may be called by several goroutines at a time.
 type Capture struct {
 	opts Options
-	out  *sink // used by routineWrite alone
+	out  *sink // used by routineWrite alone, and so is
+	idle int   // turns since the last one that was large
 
 	mu     sync.Mutex // guards everything up to the next heading
 	cur    *block     // what waits
@@ -248,13 +249,18 @@ func (c *Capture) routineWrite() {
 	}
 }
 
-// keepMemory is how much memory an idle block keeps.
-const keepMemory = 1 << 20
+// Memory that a rush has made grow beyond keepMemory is given back after a rest of so many turns.
+const (
+	keepMemory = 1 << 20
+	rest       = 1000
+)
 
 // take exchanges an empty block for the one that waits.
 func (c *Capture) take(spare *block) (full *block, closed bool) {
-	if cap(spare.mem) > keepMemory && len(spare.mem) < keepMemory/4 {
-		*spare = block{} // the rush is over
+	if len(spare.mem) > cap(spare.mem)/8 {
+		c.idle = 0
+	} else if c.idle++; c.idle > rest && cap(spare.mem) > keepMemory {
+		*spare = block{}
 	}
 	clear(spare.recs)
 	spare.recs, spare.mem = spare.recs[:0], spare.mem[:0]

@@ -4,27 +4,27 @@ import (
 	"context"
 	"io"
 	"net"
+	"path/filepath"
 	"testing"
 
 	"github.com/pion/logging"
 	"github.com/pion/sctp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-multihome/multihome/capture"
 	"github.com/go-multihome/multihome/transport"
 )
 
 // The bulk benchmarks move the same bytes over one association and stream on the loopback, ours and the peer library's
 // beside each other. Report the ratio of one run: go test ./internal/interop -run - -bench Bulk -count 5 -cpu 2
 func BenchmarkBulk(b *testing.B) {
-	b.Run("multihome", func(b *testing.B) {
-		l, err := transport.Listen("127.0.0.1:0", nil)
+	b.Run("multihome", func(b *testing.B) { bulkOurs(b, nil) })
+	b.Run("multihome, captured at one end", func(b *testing.B) {
+		c, err := capture.Rotate(filepath.Join(b.TempDir(), "bulk.pcapng"), nil)
 		require.NoError(b, err)
-		defer l.Close()
-		c, err := transport.Dial(context.Background(), l.Addr().String(), nil)
-		require.NoError(b, err)
-		s, err := l.Accept()
-		require.NoError(b, err)
-		bulk(b, c, s)
+		bulkOurs(b, &transport.Config{Capture: c})
+		require.NoError(b, c.Close())
+		b.ReportMetric(float64(c.Stats().Dropped)/float64(c.Stats().Dropped+c.Stats().Packets)*100, "%left-out")
 	})
 	b.Run("pion", func(b *testing.B) {
 		x, y := udpPair(b)
@@ -55,6 +55,18 @@ func BenchmarkBulk(b *testing.B) {
 		ca.Close()
 		m.a.Close()
 	})
+}
+
+// bulkOurs moves bytes between two ends of ours; cfg is that of the one who dials.
+func bulkOurs(b *testing.B, cfg *transport.Config) {
+	l, err := transport.Listen("127.0.0.1:0", nil)
+	require.NoError(b, err)
+	defer l.Close()
+	c, err := transport.Dial(context.Background(), l.Addr().String(), cfg)
+	require.NoError(b, err)
+	s, err := l.Accept()
+	require.NoError(b, err)
+	bulk(b, c, s)
 }
 
 // limited keeps pion's unbounded send buffer at a size like ours: its Write never waits.
