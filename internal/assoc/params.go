@@ -16,18 +16,21 @@ type Params struct {
 	SackDelay       time.Duration
 	SackEvery       int
 	MaxSegment      int
+	Window          int // what SetWindow may ask for at most
 }
 
 // Params returns those in force.
 func (a *Assoc) Params() Params {
 	c := a.cfg
-	return Params{RTO: c.RTO, AssocMaxRetrans: c.AssocMaxRetrans, SackDelay: c.SackDelay, SackEvery: c.SackEvery, MaxSegment: c.MaxSegment}
+	return Params{RTO: c.RTO, AssocMaxRetrans: c.AssocMaxRetrans, SackDelay: c.SackDelay, SackEvery: c.SackEvery, MaxSegment: c.MaxSegment,
+		Window: c.Window}
 }
 
 // SetParams puts others in force. The caller has checked their ranges.
 func (a *Assoc) SetParams(p Params) {
 	c := a.ownConfig()
-	c.RTO, c.AssocMaxRetrans, c.SackDelay, c.SackEvery, c.MaxSegment = p.RTO, p.AssocMaxRetrans, p.SackDelay, p.SackEvery, p.MaxSegment
+	c.RTO, c.AssocMaxRetrans, c.SackDelay, c.SackEvery = p.RTO, p.AssocMaxRetrans, p.SackDelay, p.SackEvery
+	c.MaxSegment, c.Window = p.MaxSegment, p.Window
 	for _, q := range a.paths.All() {
 		q.RTO.SetConfig(p.RTO)
 	}

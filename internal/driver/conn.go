@@ -8,6 +8,7 @@ import (
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/endpoint"
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/tx"
 )
 
 // Conn is one association with what the pure core does not have: a lock, a timer, and readers and writers who wait.
@@ -30,30 +31,34 @@ type Conn struct {
 	flushing bool // somebody flushes
 	again    bool // state changed while the flusher was writing
 
-	client     bool // we dialled
-	userClosed bool // Close or Abort was called: what still arrives is discarded
-	shutdown   bool // Shutdown or Close was called: nothing more is written
-	noMore     bool // the peer's data has ended in order
-	ended      bool // the core reported its end, or a restart that ends it for its user
-	restarted  bool // the core lives on in another Conn once this one is retired
-	removed    bool // endpoint and node have forgotten it; the core must not be touched
-	err        error
-	aborted    error // what Close returns after an abort of our own
-	complete   bool  // aborted only for want of a SHUTDOWN COMPLETE
-	unsent     int
-	window     int       // receive window last given to the core
-	pressed    bool      // it is nearly used up
-	limit      int       // send buffer
-	charged    int       // what the node's budget has booked for it
-	run        int       // packets received since the peer was last idle, up to earlyPackets
-	lastIn     mono.Time // when packets were last received
-	watch      func(time.Time, *assoc.Event)
-	listener   *Listener     // where it waits, or waited, for Accept
-	up         chan struct{} // closed when established or ended; only while somebody dials
-	isGone     bool          // nothing more will be done for it
-	down       chan struct{} // closed when it is gone; made by the first who waits for that
-	mux        *mux          // streams; nil until the first one is used
-	waiting    []*Stream     // whose writers wait for room
+	client      bool // we dialled
+	userClosed  bool // Close or Abort was called: what still arrives is discarded
+	shutdown    bool // Shutdown or Close was called: nothing more is written
+	noMore      bool // the peer's data has ended in order
+	ended       bool // the core reported its end, or a restart that ends it for its user
+	restarted   bool // the core lives on in another Conn once this one is retired
+	removed     bool // endpoint and node have forgotten it; the core must not be touched
+	err         error
+	aborted     error // what Close returns after an abort of our own
+	complete    bool  // aborted only for want of a SHUTDOWN COMPLETE
+	unsent      int
+	window      int       // receive window last given to the core
+	pressed     bool      // it is nearly used up
+	want        int       // receive window that its user wants
+	limit       int       // send buffer
+	charged     int       // what the node's budget has booked for it
+	run         int       // packets received since the peer was last idle, up to earlyPackets
+	lastIn      mono.Time // when packets were last received
+	watch       []func(time.Time, *assoc.Event)
+	dry         chan struct{}  // closed when everything is acknowledged; only while somebody waits for that
+	failed      []tx.Abandoned // messages that were not delivered
+	failedBytes int
+	listener    *Listener     // where it waits, or waited, for Accept
+	up          chan struct{} // closed when established or ended; only while somebody dials
+	isGone      bool          // nothing more will be done for it
+	down        chan struct{} // closed when it is gone; made by the first who waits for that
+	mux         *mux          // streams; nil until the first one is used
+	waiting     []*Stream     // whose writers wait for room
 
 	// atomic
 	credit atomic.Int64 // memory the readers have given back and the core has not been told of
@@ -71,7 +76,7 @@ const creditStep = 64 << 10
 const earlyPackets = 1024
 
 func newConn(n *Node, e *endpoint.Entry, client bool) *Conn {
-	c := &Conn{node: n, entry: e, a: e.Assoc, client: client, window: n.window, limit: n.cfg.SendBuffer}
+	c := &Conn{node: n, entry: e, a: e.Assoc, client: client, window: n.window, want: n.window, limit: n.cfg.SendBuffer}
 	e.Owner = c
 	return c
 }
@@ -141,8 +146,8 @@ func (c *Conn) book() {
 	if c.ended {
 		return
 	}
-	w := c.node.budget.window(c.node.window)
-	if d := w - c.window; d != 0 && (w == 0 || w == c.node.window || max(d, -d) >= c.window>>3) {
+	w := c.node.budget.window(c.want)
+	if d := w - c.window; d != 0 && (w == 0 || w == c.want || max(d, -d) >= c.window>>3) {
 		c.window = w
 		c.a.SetWindow(w)
 	}
@@ -259,9 +264,17 @@ func (c *Conn) events() {
 			} else {
 				c.streamsEnded(e.Streams, true)
 			}
+		case assoc.EventSpace:
+			c.signalDry()
+			e.Unsent = c.a.SendHeld()
+		case assoc.EventSendFailed:
+			c.keepFailed(&e.Failed)
 		case assoc.EventPeerClosed:
 			c.noMore = true
 			c.endStreams()
+			if e.Answer {
+				continue // it only follows from our own shutdown
+			}
 		case assoc.EventRestart:
 			c.restart(e.Unsent)
 		case assoc.EventClosed:
@@ -276,7 +289,9 @@ func (c *Conn) events() {
 		}
 		if c.watch != nil {
 			told := e // a copy, so that e stays on the stack in the other cases
-			c.watch(c.node.clock.wall(c.now), &told)
+			for _, f := range c.watch {
+				f(c.node.clock.wall(c.now), &told)
+			}
 		}
 	}
 }
@@ -291,6 +306,7 @@ func (c *Conn) signalUp() {
 // end wakes everybody who waits for anything.
 func (c *Conn) end() {
 	c.signalUp()
+	c.signalDry()
 	c.endStreams()
 	c.wakeWriters()
 }

@@ -170,7 +170,7 @@ func (c *Conn) streamsReset(ids []uint16) {
 	}
 	for _, id := range ids {
 		s := m.streams[id]
-		if s == nil && !c.userClosed && !c.ours(id) && id != 0 {
+		if s == nil && !c.userClosed && !c.ours(id) && id != 0 && m.all == nil {
 			// Opened and ended by the peer without a message. Of our own parity it would be the echo of an end of ours.
 			s = c.newStream(id, nil)
 			m.accept(s)

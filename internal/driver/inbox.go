@@ -49,7 +49,7 @@ func (q *inbox) put(p *rx.Part) (taken bool, freed int) {
 		return false, 0
 	}
 	open := q.tail
-	if open != nil && (open.part.End || open.part.Broken || p.Begin) {
+	if open != nil && (open.part.End || open.part.Broken || p.Begin || open.part.SID != p.SID) {
 		open = nil
 	}
 	switch {

@@ -34,6 +34,7 @@ type Info struct {
 	OutStreams         int
 	InStreams          int
 	Peer               assoc.Peer
+	Status             assoc.Status
 	SendHeld, RecvHeld int // bytes written and not acknowledged; memory of what arrived and was not read
 	Window             int // receive window allowed at present
 	Core               assoc.Stats
@@ -43,7 +44,7 @@ type Info struct {
 func (c *Conn) Info() Info {
 	c.mu.Lock()
 	defer c.unlock()
-	i := Info{State: c.a.State(), Peer: c.a.Peer(), SendHeld: c.a.SendHeld(), RecvHeld: c.a.Held() - c.a.SendHeld(),
+	i := Info{State: c.a.State(), Peer: c.a.Peer(), Status: c.a.Status(), SendHeld: c.a.SendHeld(), RecvHeld: c.a.Held() - c.a.SendHeld(),
 		Window: c.window, Core: c.a.Stats()}
 	i.LocalPort, i.Port = c.a.Ports()
 	i.OutStreams, i.InStreams = c.a.Streams()
@@ -79,12 +80,12 @@ func (c *Conn) Heartbeat(id locator.PathID) error {
 	return err
 }
 
-// Watch has f told of the core's events from now on, with the instant in real time. f is called with the association's
+// Watch has f, too, told of the core's events from now on, with the instant in real time. f is called with the association's
 // lock held: it must not wait and not call back. If the association has ended, f is told at once.
 func (c *Conn) Watch(f func(time.Time, *assoc.Event)) {
 	c.mu.Lock()
 	defer c.unlock()
-	c.watch = f
+	c.watch = append(c.watch, f)
 	if c.ended {
 		f(c.node.clock.wall(c.now), &assoc.Event{Kind: assoc.EventClosed, Err: c.err, Unsent: c.unsent})
 	}

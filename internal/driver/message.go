@@ -19,19 +19,19 @@ var (
 // WriteMessage queues p as one message and waits for room in the send buffer, which the message need not fit into as long
 // as it is no larger than all of it. With Options.More the message is only collected until a call without it brings the
 // end; that call's options count. Nil options are those of the stream, or else the defaults given.
-func (s *Stream) WriteMessage(p []byte, o, byDefault *Options) error {
+func (s *Stream) WriteMessage(p []byte, o, def *Options) error {
 	if err := s.turn.WaitAndLock(); err != nil {
 		return s.closedOr(err)
 	}
 	s.turn.Unlock(false)
-	err := s.writeMessage(p, o, byDefault)
+	err := s.writeMessage(p, o, def)
 	s.turn.Lock()
 	s.turn.Unlock(true)
 	return err
 }
 
 // writeMessage is WriteMessage for whoever has the turn.
-func (s *Stream) writeMessage(p []byte, o, byDefault *Options) error {
+func (s *Stream) writeMessage(p []byte, o, def *Options) error {
 	m := s.partial
 	n := len(p)
 	if m != nil {
@@ -57,10 +57,8 @@ func (s *Stream) writeMessage(p []byte, o, byDefault *Options) error {
 		if err == nil {
 			return nil
 		}
-	} else if o == nil {
-		err = s.push(m, byDefault, true)
 	} else {
-		err = s.push(m, o, false)
+		err = s.push(m, o, def)
 	}
 	s.partial = nil
 	if err != nil {

@@ -27,6 +27,8 @@ type mux struct {
 
 	zeroOver bool // the association's own stream has ended: what comes next on its number is for AcceptStream
 
+	all *merged // set when messages of all streams are read together
+
 	gate    gate.Gate // condition: a stream waits for Accept, or the end
 	pending []*Stream // guarded by gate
 	end     error     // guarded by gate
@@ -40,6 +42,12 @@ func (c *Conn) streams() *mux {
 		m := &mux{streams: make(map[uint16]*Stream), next: 1}
 		if c.client {
 			m.next = 2 // stream 0 is the association itself
+		}
+		if c.node.cfg.Merge {
+			m.all = new(merged)
+			if end := c.readEnd(); end != nil {
+				m.all.in.finish(end)
+			}
 		}
 		m.end = c.readEnd()
 		m.gate.Lock()
@@ -187,6 +195,10 @@ func (c *Conn) deliver(p *rx.Part) {
 		c.discard(p)
 		return
 	}
+	if all := c.streams().all; all != nil {
+		all.deliver(c, p)
+		return
+	}
 	s, made := c.stream(p.SID)
 	if s.over {
 		// The peer has ended this stream, and begins anew.
@@ -247,6 +259,10 @@ func (c *Conn) endStreams() {
 	for _, s := range m.streams {
 		s.in.finish(end)
 	}
+	if m.all != nil {
+		m.all.flush(c)
+		m.all.in.finish(end)
+	}
 	m.gate.Lock()
 	if m.end == nil || c.userClosed {
 		m.end = end
@@ -271,6 +287,9 @@ func (c *Conn) shutStreams() {
 		held += n
 	}
 	m.loose = nil
+	if m.all != nil {
+		held += m.all.close()
+	}
 	c.consumed(held)
 	m.gate.Lock()
 	m.end = net.ErrClosed
@@ -290,5 +309,8 @@ func (c *Conn) press(used int) {
 	c.pressed = on
 	for _, s := range c.mux.streams {
 		s.in.press(on)
+	}
+	if c.mux.all != nil && on {
+		c.mux.all.flush(c)
 	}
 }

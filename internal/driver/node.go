@@ -29,6 +29,7 @@ type Config struct {
 	StrictAnswers   bool          // answer strangers with no more than they sent
 	Memory          int64         // budget of all associations together in bytes, default 256 MiB
 	SendBuffer      int           // per association in bytes, default 1 MiB
+	Merge           bool          // messages of all streams are read together, with Conn.ReadAny
 	KeepIdle        time.Duration // how long the sockets stay open after the last user has gone; default 0
 	Logger          *slog.Logger  // nil: silent
 	Capture         Capture       // is told of every datagram; nil: nobody is

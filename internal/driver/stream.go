@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/gate"
+	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/rx"
 	"github.com/go-multihome/multihome/internal/tx"
@@ -43,6 +44,7 @@ type Options struct {
 	Resends   int           // given up when one of its chunks was sent again so often; below zero: never
 	Unordered bool
 	Immediate bool // ask the peer to acknowledge it at once
+	OwnPolicy bool // Policy counts, not that of the stream
 	Policy    path.Policy
 	More      bool // the message goes on with the next write
 	Whole     bool // fail rather than cut it into several chunks
@@ -129,16 +131,16 @@ func (s *Stream) closedOr(err error) error {
 }
 
 // Write queues p, cut into messages of at most max bytes, and waits for room in the send buffer where needed. It returns
-// how many bytes were queued; those are on their way even when the rest failed. o is used unless the stream has options of
-// its own.
-func (s *Stream) Write(p []byte, max int, o *Options) (n int, err error) {
+// how many bytes were queued; those are on their way even when the rest failed. def is used unless the stream has options
+// of its own.
+func (s *Stream) Write(p []byte, max int, def *Options) (n int, err error) {
 	if err := s.turn.WaitAndLock(); err != nil {
 		return 0, s.closedOr(err)
 	}
 	s.turn.Unlock(false)
 	for first := true; first || n < len(p); first = false {
 		piece := p[n:min(n+max, len(p))]
-		if err = s.send(piece, o, true); err != nil {
+		if err = s.send(piece, def); err != nil {
 			break
 		}
 		n += len(piece)
@@ -148,23 +150,23 @@ func (s *Stream) Write(p []byte, max int, o *Options) (n int, err error) {
 	return n, err
 }
 
-// send queues one message. An empty one only looks whether it could. o gives way to the options of the stream if it is
-// only a default.
-func (s *Stream) send(p []byte, o *Options, byDefault bool) error {
+// send queues one message. An empty one only looks whether it could.
+func (s *Stream) send(p []byte, def *Options) error {
 	var m *tx.Message
 	if len(p) > 0 {
 		m = tx.NewMessage()
 		m.Data.Write(p) // copied before the lock is taken
 	}
-	err := s.push(m, o, byDefault)
+	err := s.push(m, nil, def)
 	if err != nil && m != nil {
 		m.Free()
 	}
 	return err
 }
 
-// push waits for room and gives the message to the core. On an error it stays the caller's.
-func (s *Stream) push(m *tx.Message, o *Options, byDefault bool) error {
+// push waits for room and gives the message to the core. On an error it stays the caller's. Without options it takes those of
+// the stream, or else def.
+func (s *Stream) push(m *tx.Message, o, def *Options) error {
 	c := s.c
 	refused := -1
 	for {
@@ -183,10 +185,10 @@ func (s *Stream) push(m *tx.Message, o *Options, byDefault bool) error {
 			ok, asked, err = c.reaches(now, s, &refused)
 		}
 		if ok && c.hasRoom() {
-			if byDefault && s.opts != nil {
-				o = s.opts
+			if s.opts != nil {
+				def = s.opts
 			}
-			if err = c.pushed(s, m, o); err == nil {
+			if err = c.pushed(now, s, m, o, def); err == nil {
 				err = c.a.Send(now, m)
 			}
 			c.leave(nil)
@@ -211,16 +213,29 @@ func (s *Stream) push(m *tx.Message, o *Options, byDefault bool) error {
 }
 
 // pushed fills in how the message travels.
-func (c *Conn) pushed(s *Stream, m *tx.Message, o *Options) error {
+func (c *Conn) pushed(now mono.Time, s *Stream, m *tx.Message, o, def *Options) error {
+	if def == nil {
+		def = &defaults
+	}
 	if o == nil {
-		o = &defaults
+		o = def
 	}
 	if o.Whole && m.Data.Len > c.a.FragmentSize() {
 		return ErrMessageSize
 	}
-	m.SID, m.PPID = s.id, o.PPID
+	m.SID, m.PPID, m.Context = s.id, o.PPID, o.Context
 	m.Unordered, m.Immediate = o.Unordered, o.Immediate
-	assoc.SetPolicy(m, o.Policy)
+	if o.Lifetime > 0 {
+		m.Expires = now.Add(o.Lifetime)
+	}
+	if o.Resends >= 0 {
+		m.LimitRtx, m.MaxRtx = true, uint16(min(o.Resends, 1<<16-1))
+	}
+	if o != def && !o.OwnPolicy {
+		assoc.SetPolicy(m, def.Policy)
+	} else {
+		assoc.SetPolicy(m, o.Policy)
+	}
 	return nil
 }
 

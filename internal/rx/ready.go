@@ -66,6 +66,17 @@ func (r *Receiver) handOut(p *Part) {
 	r.ready.push(p)
 }
 
+// number is a message's number as it was on the wire.
+func (r *Receiver) number(ord uint64, unordered bool) uint32 {
+	switch {
+	case r.interleaving:
+		return uint32(ord)
+	case unordered:
+		return 0
+	}
+	return uint32(uint16(ord))
+}
+
 // turn hands out what has become deliverable on stream si after its next message or the message being streamed has ended.
 func (r *Receiver) turn(si uint32) {
 	s := &r.streams[si]
@@ -119,7 +130,7 @@ func (r *Receiver) flush(i uint32) {
 	}
 	s := &r.streams[it.stream]
 	r.handOut(&Part{
-		SID: s.sid, PPID: it.ppid, Unordered: it.unordered,
+		SID: s.sid, PPID: it.ppid, Seq: r.number(it.ord, it.unordered), Unordered: it.unordered,
 		Begin: !it.started, End: it.whole,
 		Data: it.chain.Take(),
 	})

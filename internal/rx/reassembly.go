@@ -149,7 +149,7 @@ func (r *Receiver) wholeMessage(si uint32, ord uint64, d *wire.Data) {
 	s := &r.streams[si]
 	now := s.streaming == 0 && (d.Unordered || ord == s.next)
 	if now {
-		p := Part{SID: s.sid, PPID: d.PPID, Begin: true, End: true, Unordered: d.Unordered}
+		p := Part{SID: s.sid, PPID: d.PPID, Seq: r.number(ord, d.Unordered), Begin: true, End: true, Unordered: d.Unordered}
 		p.Data.Push(r.copyIn(d))
 		r.handOut(&p)
 		if !d.Unordered {
@@ -247,7 +247,7 @@ func (r *Receiver) giveUp(i uint32) {
 	it := &r.hold.items.a[i]
 	s := &r.streams[it.stream]
 	if it.place == streaming {
-		r.handOut(&Part{SID: s.sid, PPID: it.ppid, Unordered: it.unordered, Broken: true})
+		r.handOut(&Part{SID: s.sid, PPID: it.ppid, Seq: r.number(it.ord, it.unordered), Unordered: it.unordered, Broken: true})
 		s.streaming = 0
 		if !it.unordered {
 			s.next = max(s.next, it.ord+1)

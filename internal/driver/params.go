@@ -1,0 +1,127 @@
+package driver
+
+import (
+	"context"
+	"net"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/assoc"
+	"github.com/go-multihome/multihome/internal/tx"
+	"github.com/go-multihome/multihome/locator"
+)
+
+// Params are what can be changed for one association while it lives.
+type Params struct {
+	assoc.Params
+	SendBuffer int
+}
+
+// Params returns those in force.
+func (c *Conn) Params() Params {
+	c.mu.Lock()
+	defer c.unlock()
+	p := Params{Params: c.a.Params(), SendBuffer: c.limit}
+	p.Window = c.want
+	return p
+}
+
+// SetParams has f change them. It fails when the association has ended.
+func (c *Conn) SetParams(f func(*Params)) error {
+	c.enter()
+	if err := c.writeEnd(); c.ended || c.userClosed {
+		c.unlock()
+		return err
+	}
+	p := Params{Params: c.a.Params(), SendBuffer: c.limit}
+	p.Window = c.want
+	f(&p)
+	c.a.SetParams(p.Params)
+	c.limit, c.want = p.SendBuffer, p.Window
+	c.wakeWriters()
+	c.leave(nil)
+	return nil
+}
+
+// SetHeartbeat changes how paths are watched; no path means all, those to come included. cfg must not change afterwards.
+func (c *Conn) SetHeartbeat(cfg *heartbeat.Config, ids []locator.PathID) error {
+	now := c.enter()
+	err := c.writeEnd()
+	switch {
+	case c.ended || c.userClosed:
+	case len(ids) == 0:
+		err = nil
+		c.a.SetHeartbeats(now, cfg)
+	default:
+		err = nil
+		for _, id := range ids {
+			if e := c.a.SetHeartbeat(now, id, cfg); e != nil {
+				err = e
+			}
+		}
+	}
+	c.leave(nil)
+	return err
+}
+
+// WaitSent waits until the peer has acknowledged everything that was written.
+func (c *Conn) WaitSent(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		switch {
+		case c.ended:
+			defer c.unlock()
+			if c.err == nil && c.unsent == 0 {
+				return nil
+			}
+			return unsent(c.unsent, c.err)
+		case c.a.SendHeld() == 0:
+			defer c.unlock()
+			if c.userClosed {
+				return net.ErrClosed
+			}
+			return nil
+		}
+		if c.dry == nil {
+			c.dry = make(chan struct{})
+		}
+		dry := c.dry
+		c.unlock()
+		select {
+		case <-dry:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// signalDry wakes who waits for everything to be acknowledged, or for the end.
+func (c *Conn) signalDry() {
+	if c.dry != nil && (c.ended || c.a.SendHeld() == 0) {
+		close(c.dry)
+		c.dry = nil
+	}
+}
+
+// keepFailed remembers a message that was not delivered, for Undelivered. What nobody asks for is bounded by twice the send
+// buffer: older ones make room.
+func (c *Conn) keepFailed(f *tx.Abandoned) {
+	if !c.node.cfg.Assoc.KeepAbandoned {
+		return
+	}
+	c.failed = append(c.failed, *f)
+	c.failedBytes += f.Len
+	for c.failedBytes > 2*c.limit && len(c.failed) > 1 {
+		c.failedBytes -= c.failed[0].Len
+		c.failed[0] = tx.Abandoned{}
+		c.failed = c.failed[1:]
+	}
+}
+
+// Undelivered returns the messages that were not delivered since the last call, oldest first.
+func (c *Conn) Undelivered() []tx.Abandoned {
+	c.mu.Lock()
+	defer c.unlock()
+	f := c.failed
+	c.failed, c.failedBytes = nil, 0
+	return f
+}
