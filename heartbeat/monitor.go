@@ -107,6 +107,10 @@ func (m *Monitor) ReturnsLeft() int {
 	return max(m.need()-int(m.streak), 0)
 }
 
+// Answering reports whether the latest heartbeats since the path failed were answered, though not yet enough of them: of
+// several paths in doubt such a one is the better.
+func (m *Monitor) Answering() bool { return m.state != Active && m.confirmed && m.streak > 0 }
+
 // need is how many answers in a row bring the path back, doubled for each recent failure after the first.
 func (m *Monitor) need() int {
 	n := max(m.cfg.ReturnAcks, 1)

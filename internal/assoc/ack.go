@@ -114,8 +114,10 @@ func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdv
 		p.CC.OnLoss(now, pa.LostSent, flight)
 	}
 	p.Acked(now, pa.OldestAcked, flight)
+	if pa.Sole || pa.AckSent != 0 {
+		p.Stuck = 0 // what was sent last on this path was answered
+	}
 	if pa.Sole {
-		p.Stuck = 0
 		if via == p {
 			p.Heard = max(p.Heard, pa.AckSent)
 		}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/pktbuf"
@@ -162,6 +163,9 @@ func (a *Assoc) handleHeartbeatAck(now mono.Time, in *inbound, c wire.Chunk) {
 	a.cleared(now, p)
 	a.faultOver(now, p)
 	a.verdict(now, p, v)
+	if p.State() != heartbeat.Active {
+		a.paths.Touch() // it answers: of several paths in doubt the better one
+	}
 }
 
 // candidate notes an unknown source that sent a valid packet. A known address with another UDP port is asked whether the

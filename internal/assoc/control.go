@@ -2,6 +2,7 @@ package assoc
 
 import (
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/wire"
 )
@@ -38,7 +39,8 @@ type outbox struct {
 	abort    uint8 // packets with the ABORT that are due: the last ones
 	cause    wire.CauseCode
 	text     string
-	toAlt    bool // the next SHUTDOWN or SHUTDOWN ACK goes to an alternate
+	toAlt    bool       // the next SHUTDOWN or SHUTDOWN ACK goes to an alternate
+	back     *path.Path // the SHUTDOWN came by this path: the first SHUTDOWN ACK goes there
 }
 
 func (o *outbox) reply(kind replyKind, to Arrival, cause wire.CauseCode, data []byte) {

@@ -22,6 +22,7 @@ import (
 
 // Transmit appends packets to out. more says that the batch was full: send it and call again with an empty one.
 func (a *Assoc) Transmit(now mono.Time, out *pktbuf.Batch) (more bool) {
+	a.choose(now)
 	for out.Len() < pktbuf.BatchPackets {
 		if out.Open(a.largest()) == nil && out.Len() > 0 {
 			return true
@@ -370,6 +371,18 @@ func (a *Assoc) noteUse(now mono.Time) {
 	a.busy = false
 	for _, p := range a.paths.All() {
 		p.Mon.Used(now.Std())
+	}
+}
+
+// choose settles the path for data before anything is sent. What is outstanding on a path that is left although it was not
+// Active (none was) follows to the one that is better.
+func (a *Assoc) choose(now mono.Time) {
+	if a.state < Established {
+		return
+	}
+	from := a.paths.Current()
+	if to := a.paths.Data(now); from != nil && to != from && from.State() != heartbeat.Active && from.Drift == (path.Drift{}) {
+		a.failover(now, from)
 	}
 }
 

@@ -143,11 +143,19 @@ func (a *Assoc) appendShutdown(now mono.Time, p *path.Path, b *wire.Builder) {
 
 // emitStop sends a repeated SHUTDOWN or SHUTDOWN ACK on an alternate.
 func (a *Assoc) emitStop(now mono.Time, out *pktbuf.Batch) bool {
-	if !a.out.toAlt || (!a.out.shutdown && !a.out.shutAck) {
+	if !a.out.shutdown && !a.out.shutAck {
 		return false
 	}
-	p := a.paths.Alternate(now, a.paths.Data(now), false)
-	if p == nil {
+	data := a.paths.Data(now)
+	var p *path.Path
+	switch {
+	case a.out.shutAck && a.out.back != nil && a.out.back.Confirmed() && !a.paths.Retired(a.out.back):
+		p = a.out.back // where the SHUTDOWN came from (RFC 9260 section 6.4)
+	case a.out.toAlt:
+		p = a.paths.Alternate(now, data, false)
+	}
+	a.out.back = nil
+	if p == nil || p == data {
 		return false
 	}
 	b, ok := a.openPacket(p, out)
@@ -169,6 +177,7 @@ func (a *Assoc) handleShutdown(now mono.Time, in *inbound, c wire.Chunk) {
 		a.stats.Malformed++
 		return
 	}
+	a.out.back = in.path
 	switch a.state {
 	case Established, ShutdownPending, ShutdownReceived:
 		sc := a.scratch()

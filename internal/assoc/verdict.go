@@ -35,6 +35,9 @@ func (a *Assoc) verdictFor(now mono.Time, p *path.Path, v heartbeat.Verdict, why
 	if v.From == heartbeat.Active && !a.adrift(now, p, v.Reason) {
 		a.failover(now, p)
 	}
+	if v.From == heartbeat.Active && a.paths.Alternate(now, nil, true) == nil {
+		a.askFailed(now)
+	}
 	if v.To == heartbeat.Active {
 		p.Drift = path.Drift{}
 	}

@@ -35,6 +35,7 @@ func (w Why) String() string { return whyText[w] }
 const (
 	rankGood    = iota // Active
 	rankBlocked        // Active, the socket is full
+	rankDoubt          // PotentiallyFailed, but it answers again
 	rankPF             // PotentiallyFailed: only while no path is Active (RFC 7829 section 3.2)
 	rankInactive
 	rankDown // a local fault
@@ -50,6 +51,8 @@ func (t *Table) rank(p *Path, now mono.Time) int {
 		return rankDown
 	case s == heartbeat.Inactive:
 		return rankInactive
+	case s == heartbeat.PotentiallyFailed && p.Mon.Answering():
+		return rankDoubt
 	case s == heartbeat.PotentiallyFailed:
 		return rankPF
 	case p.Blocked(now):
@@ -61,7 +64,7 @@ func (t *Table) rank(p *Path, now mono.Time) int {
 // better reports whether a is the better carrier of two paths of equal rank. When neither is in use: the one that differs
 // more from it. Then the primary, the one in use (no change without a cause), the shorter one.
 func (t *Table) better(a, b *Path, rank int) bool {
-	if rank >= rankPF && a.Mon.Errors() != b.Mon.Errors() {
+	if rank >= rankDoubt && a.Mon.Errors() != b.Mon.Errors() {
 		return a.Mon.Errors() < b.Mon.Errors()
 	}
 	if t.current != nil && a != t.current && b != t.current {
@@ -186,7 +189,7 @@ func (t *Table) move(to *Path, rank int, now mono.Time) {
 		why = WhyFirst
 	case t.wished && to.ID == t.primary:
 		why = WhyPreference
-	case rank >= rankPF:
+	case rank >= rankDoubt:
 		why = WhyLeastBad
 	case from.State() != heartbeat.Active:
 		why = WhyFailed
@@ -229,7 +232,7 @@ func (t *Table) Alternate(now mono.Time, not *Path, activeOnly bool) *Path {
 		if r == rankNone || (activeOnly && r > rankBlocked) {
 			continue
 		}
-		if p.Suspect.Since != 0 && r < rankPF {
+		if p.Suspect.Since != 0 && r < rankDoubt {
 			r = rankBlocked // under suspicion itself
 		}
 		if best == nil || r < bestRank || (r == bestRank && t.diverges(p, best, not, r)) {
