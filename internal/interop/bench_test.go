@@ -35,10 +35,10 @@ func BenchmarkBulk(b *testing.B) {
 		}
 		ch := make(chan made)
 		go func() {
-			a, err := sctp.Server(sctp.Config{NetConn: y, LoggerFactory: logger})
+			a, err := sctp.ServerWithOptions(sctp.WithNetConn(y), sctp.WithLoggerFactory(logger))
 			ch <- made{a, err}
 		}()
-		ca, err := sctp.Client(sctp.Config{NetConn: x, LoggerFactory: logger})
+		ca, err := sctp.ClientWithOptions(sctp.WithNetConn(x), sctp.WithLoggerFactory(logger))
 		require.NoError(b, err)
 		m := <-ch
 		require.NoError(b, m.err)

@@ -283,11 +283,12 @@ func TestExampleBareClient(t *testing.T) {
 	require.NoError(t, a.Close())
 }
 
-// TestExampleCollision has both sides dial each other at once (RFC 9260 section 5.2.1).
+// TestExampleCollision dials a peer that dials us already, and whose INIT found nobody (RFC 9260 section 5.2.1).
 func TestExampleCollision(t *testing.T) {
 	udp, ours := freePort(t), freePort(t)
 	const theirPort = 5002
 	p := example(t, "ekr_peer", "127.0.0.1", udp, "127.0.0.1", ours, theirPort, ourPort)
+	p.await("usrsctp_connect: Operation now in progress") // sooner, its INIT would come between two dials and be refused
 	a := dialExample(t, udp, theirPort, transport.Config{LocalUDPPort: uint16(ours), Local: fmt.Sprintf("127.0.0.1:%d", ourPort)})
 	_, err := io.WriteString(p.in, "hello\n")
 	require.NoError(t, err)

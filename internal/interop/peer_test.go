@@ -14,7 +14,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -96,7 +95,7 @@ func start(t testing.TB, h *netlab.Host, drop func(string) bool, name string, ar
 	out, err := c.cmd.StdoutPipe()
 	require.NoError(t, err)
 	c.cmd.Stderr = c.cmd.Stdout
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	dieWithParent(c.cmd)
 	if h != nil {
 		err = h.Start(c.cmd)
 	} else {

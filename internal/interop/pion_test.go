@@ -65,11 +65,27 @@ func (s *pionSocket) Write(p []byte) (int, error) {
 	return s.WriteToUDPAddrPort(p, peer)
 }
 
-// pionConfig is a configuration that logs nothing.
-func pionConfig(c net.Conn) sctp.Config {
+// pionOptions are options of pion/sctp without logging, over a socket.
+func pionOptions(c net.Conn) []sctp.AssociationOption {
 	l := logging.NewDefaultLoggerFactory()
 	l.DefaultLogLevel = logging.LogLevelDisabled
-	return sctp.Config{NetConn: c, LoggerFactory: l, MTU: 1191}
+	return []sctp.AssociationOption{sctp.WithNetConn(c), sctp.WithLoggerFactory(l), sctp.WithMTU(1191)}
+}
+
+func pionServer(c net.Conn) (*sctp.Association, error) {
+	var opts []sctp.ServerOption
+	for _, o := range pionOptions(c) {
+		opts = append(opts, o)
+	}
+	return sctp.ServerWithOptions(opts...)
+}
+
+func pionClient(c net.Conn) (*sctp.Association, error) {
+	var opts []sctp.ClientOption
+	for _, o := range pionOptions(c) {
+		opts = append(opts, o)
+	}
+	return sctp.ClientWithOptions(opts...)
 }
 
 type pionResult struct {
@@ -90,7 +106,7 @@ func dialPion(t testing.TB, local string, cfg transport.Config) *pionPair {
 	s := newPionSocket(t, netip.AddrPort{})
 	ch := make(chan pionResult, 1)
 	go func() {
-		a, err := sctp.Server(pionConfig(s))
+		a, err := pionServer(s)
 		ch <- pionResult{a, err}
 	}()
 	cfg.Local = local
@@ -120,7 +136,7 @@ func dialledByPion(t testing.TB, cfg transport.Config, addrs ...string) *pionPai
 	s := newPionSocket(t, netip.AddrPortFrom(netip.MustParseAddr(addrs[0]), port))
 	ch := make(chan pionResult, 1)
 	go func() {
-		a, err := sctp.Client(pionConfig(s))
+		a, err := pionClient(s)
 		ch <- pionResult{a, err}
 	}()
 	a, err := l.AcceptAssociation(within(t))
@@ -371,7 +387,7 @@ func TestPionAddresses(t *testing.T) {
 	})
 	t.Run("we dial without the plain INIT", func(t *testing.T) {
 		s := newPionSocket(t, netip.AddrPort{})
-		go sctp.Server(pionConfig(s))
+		go pionServer(s)
 		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 		defer cancel()
 		_, err := transport.Dial(ctx, "127.0.0.1:"+pionPort, &transport.Config{Local: "127.0.0.1,127.0.0.2", NoPlainInit: true,

@@ -224,7 +224,7 @@ func TestUsrsctpOneDirection(t *testing.T) {
 				l := lab(t, netlab.Options{})
 				u := connect(t, l, weDial, opts{args: append([]string{"-e", fmt.Sprint(ourSeed), "-r", "1000000", "-s", "1000000"}, quick...)})
 				defer u.tell(t)
-				n := slower(30e6)
+				n := slower(12e6)
 				p := u.begin(n)
 				p.reach(t, u, n/3)
 				require.NoError(t, l.Cut(u.current(), d))
