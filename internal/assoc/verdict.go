@@ -171,7 +171,7 @@ func (a *Assoc) suspect(now mono.Time, p *path.Path) {
 		return
 	}
 	p.Suspect.Alt = alt.ID
-	p.Suspect.RestAt = now.Add(max(probeRest, p.RTO.PTO(0)/4))
+	p.Suspect.RestAt = now.Add(max(probeRest, p.RTO.PTO(0)/2))
 	a.probed = 0
 	if a.probing >= 0 {
 		a.tx.StopProbe(locator.PathID(a.probing))

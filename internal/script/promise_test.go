@@ -1,0 +1,111 @@
+package script
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/simnet"
+)
+
+// twoPaths is a world with two disjoint paths of the given words and an association over them.
+func twoPaths(t *testing.T, seed uint64, words string) (w *World, ca, cb *Conn) {
+	w = NewWorld(seed)
+	w.Quiet = true
+	for _, word := range strings.Fields(words) {
+		require.NoError(t, w.Net.Default.Set(word))
+	}
+	a := w.AddHost("a", netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"))
+	b := w.AddHost("b", netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2"))
+	a.Boot()
+	require.NoError(t, b.Listen())
+	ca, err := a.Dial(b, []int{0, 1}, b.Sim.Addrs, 0)
+	require.NoError(t, err)
+	require.True(t, w.Until(time.Minute, func() bool { return ca.Up && len(b.Conns) > 0 }))
+	return w, ca, b.Conns[0]
+}
+
+func (c *Conn) state(id int) heartbeat.State { return c.A.Paths(nil)[id].State }
+
+// TestLossCostsLittle: one packet in a hundred is lost on the primary path for a minute. The association comes back to the
+// path whenever it left it, and less than one byte in twenty travels twice.
+func TestLossCostsLittle(t *testing.T) {
+	seeds := uint64(30)
+	if raceEnabled {
+		seeds = 5
+	}
+	worst := 0.0
+	for seed := range seeds {
+		w, ca, cb := twoPaths(t, 100+seed, "delay=10ms")
+		require.NoError(t, w.Net.Set("a1-b1", "loss=1%"))
+		const records, size = 15_000, 1024
+		for i := range records { // 2 Mbit/s for a minute
+			w.Net.At(w.Now.Add(time.Duration(i)*4*time.Millisecond), func() { ca.Send(0, size, size, 0, false) })
+		}
+		w.Advance(62 * time.Second)
+		require.NoError(t, w.Net.Set("a1-b1", "loss=0"))
+		require.True(t, w.Until(time.Minute, func() bool { return ca.Idle() && ca.state(0) == heartbeat.Active }), "seed %d: the path was left for good", seed)
+		require.Equal(t, uint64(records*size), cb.in[0].offset)
+		var twice, once uint64
+		for _, p := range ca.A.Paths(nil) {
+			twice += p.Stats.DataResent
+			once += p.Stats.DataSent
+		}
+		share := float64(twice) / float64(once)
+		worst = max(worst, share)
+		require.Less(t, share, 0.05, "seed %d", 100+seed)
+		w.Close()
+	}
+	t.Logf("at most %.2f %% of the bytes travelled twice, of %d seeds", 100*worst, seeds)
+}
+
+// TestHeartbeatsCostLittle: in IP bytes, path and direction, at most 1.5 kbit/s in the first minute after the last data, and
+// 0.1 once the association has been idle for long.
+func TestHeartbeatsCostLittle(t *testing.T) {
+	for seed := range uint64(10) {
+		w, ca, _ := twoPaths(t, 200+seed, "delay=10ms")
+		ca.Send(0, 1000, 1000, 0, false)
+		w.Advance(5 * time.Second)
+		require.True(t, ca.Idle())
+		cost := func(d time.Duration) map[string]float64 {
+			before := map[string]simnet.Counters{}
+			for _, l := range w.Net.Links("*") {
+				before[l.Name] = l.Count
+			}
+			w.Advance(d)
+			rates := map[string]float64{}
+			for _, l := range w.Net.Links("*") {
+				rates[l.Name] = float64((l.Count.Bytes-before[l.Name].Bytes)*8) / d.Seconds() // IP headers included
+			}
+			return rates
+		}
+		for name, rate := range cost(55 * time.Second) {
+			require.LessOrEqual(t, rate, 1500.0, "%s, first minute, bit/s", name)
+		}
+		w.Advance(10 * time.Minute)
+		for name, rate := range cost(10 * time.Minute) {
+			require.LessOrEqual(t, rate, 100.0, "%s, idle, bit/s", name)
+		}
+		w.Close()
+	}
+}
+
+// TestIdleDeathIsSeen: in the first minute after the last data a path that dies is PotentiallyFailed within 2.5 seconds, on
+// both ends.
+func TestIdleDeathIsSeen(t *testing.T) {
+	for seed := range uint64(40) {
+		w, ca, cb := twoPaths(t, 300+seed, "delay=10ms")
+		ca.Send(0, 1000, 1000, 0, false)
+		w.Advance(time.Duration(2+seed) * 1370 * time.Millisecond)
+		require.Equal(t, heartbeat.Active, ca.state(1))
+		require.NoError(t, w.Net.Set("a2-b2", "down"))
+		cut := w.Now
+		require.True(t, w.Until(5*time.Second, func() bool { return ca.state(1) != heartbeat.Active && cb.state(1) != heartbeat.Active }))
+		require.LessOrEqual(t, w.Now.Sub(cut), 2500*time.Millisecond, "seed %d", 300+seed)
+		w.Close()
+	}
+}
