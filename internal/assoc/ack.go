@@ -102,16 +102,18 @@ func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
 
 func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdvanced bool, via *path.Path) {
 	flight := a.tx.InFlight(p.ID)
-	if pa.RTT > 0 && (via == p || via == nil) {
-		// Samples only from what was answered on the pair it went by: another way back has another length.
+	if via != p && via != nil {
+		pa.RTT = 0 // samples only from what was answered on the pair it went by: another way back has another length
+	}
+	if pa.RTT > 0 {
 		p.RTO.SampleAt(now, pa.RTT)
 	}
 	if pa.Bytes > 0 {
-		p.CC.OnAck(ackOf(now, pa, cumAdvanced))
+		p.CC.OnAck(ackOf(now, pa, cumAdvanced, p.RTO.SRTT()))
 	}
 	if pa.Lost > 0 {
 		p.Stats.Lost += uint64(pa.Lost)
-		p.CC.OnLoss(now, pa.LostSent, flight)
+		p.CC.OnLoss(lossOf(now, pa, flight))
 	}
 	p.Acked(now, pa.OldestAcked, flight)
 	if pa.Sole || pa.AckSent != 0 {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/cc"
 	"github.com/go-multihome/multihome/internal/rto"
 	"github.com/go-multihome/multihome/internal/wire"
 )
@@ -26,6 +27,13 @@ type Config struct {
 	Payload        int // UDP payload of a packet before a larger one was found, default 1200
 	MaxPayload     int // largest UDP payload searched for (RFC 8899), default 8972; -1: no search
 	InitialPackets int // initial congestion window in packets, default 10 (RFC 6928); -1: RFC 9260 section 7.2.1
+
+	Congestion    cc.Kind // default CUBIC (RFC 8312)
+	SlowStart     int     // L of RFC 9260 section 7.2.1: packets of growth per SACK in slow start, default MaxBurst
+	MaxBurst      int     // packets that leave a path at once, default 64 (RFC 9260 section 6.1 D and 16: 4)
+	NoPacing      bool    // do not spread a window over the round trip
+	NoDelayExit   bool    // end slow start with a loss only, not when the delay grows (HyStart++)
+	PlainRecovery bool    // no proportional rate reduction (RFC 6937), and each timeout in a row lowers the threshold
 
 	CookieLife time.Duration // Valid.Cookie.Life, default 60 s
 
@@ -84,6 +92,8 @@ func (c *Config) Fill() {
 	def(&c.MaxPayload, 8972)
 	c.MaxPayload = min(c.MaxPayload, wire.MaxPacket&^3)
 	def(&c.InitialPackets, 10)
+	def(&c.MaxBurst, 64)
+	def(&c.SlowStart, c.MaxBurst)
 	def(&c.CookieLife, time.Minute)
 	def(&c.Stagger, 100*time.Millisecond)
 	def(&c.PlainAfter, 250*time.Millisecond)

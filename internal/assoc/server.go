@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/go-multihome/multihome/internal/cc"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/serial"
@@ -225,6 +226,15 @@ func isDialled(dialled []locator.Locator, l locator.Locator) bool {
 	return false
 }
 
+func (a *Assoc) pathConfig() path.Config {
+	c := a.cfg
+	return path.Config{
+		RTO: c.RTO, Heartbeat: &c.Heartbeat, Payload: c.Payload,
+		Congestion: c.Congestion, MaxBurst: c.MaxBurst, NoPacing: c.NoPacing,
+		CC: cc.Config{InitialPackets: c.InitialPackets, Limit: c.SlowStart, DelayExit: !c.NoDelayExit, Plain: c.PlainRecovery},
+	}
+}
+
 // addPath adds an unconfirmed path and tells of it; nil when there is no room.
 func (a *Assoc) addPath(now mono.Time, pair locator.Pair, socket int, dialled bool) *path.Path {
 	n := a.paths.Len()
@@ -232,7 +242,7 @@ func (a *Assoc) addPath(now mono.Time, pair locator.Pair, socket int, dialled bo
 		a.stats.NoRoomForPath++
 		return a.paths.Find(socket, pair.Peer.AddrPort())
 	}
-	cfg := path.Config{RTO: a.cfg.RTO, Heartbeat: &a.cfg.Heartbeat, Payload: a.cfg.Payload, InitialPackets: a.cfg.InitialPackets}
+	cfg := a.pathConfig()
 	p := a.paths.Add(&cfg, pair, socket, now, false)
 	if p == nil || a.paths.Len() == n {
 		return p

@@ -33,13 +33,15 @@ func (a *Assoc) Deadline() (mono.Time, bool) {
 	return at, at != 0
 }
 
-// burstEnd returns when a spent burst lets more go. It asks what emitData asks, so that the answer does not stand still.
-func (a *Assoc) burstEnd() mono.Time {
-	p := a.paths.Current()
-	if p == nil || !a.state.in(maySend) || !a.tx.Resends() && !a.tx.HasNew() {
+// burstEnd returns when a path on which a burst was cut off may take more, while there is anything to send.
+func (a *Assoc) burstEnd() (at mono.Time) {
+	if !a.state.in(maySend) || !a.tx.Resends() && !a.tx.HasNew() && !a.tx.HasProbe() {
 		return 0
 	}
-	return p.BurstEnd()
+	for _, p := range a.paths.All() {
+		at = mono.Min(at, p.Held())
+	}
+	return at
 }
 
 func (a *Assoc) pathDeadline(p *path.Path) mono.Time {
@@ -81,6 +83,7 @@ func (a *Assoc) Timeout(now mono.Time) {
 		if a.state == Closed {
 			return
 		}
+		p.Release(now)
 		if !a.paths.Retired(p) {
 			a.pathTimeout(now, p)
 		}
@@ -114,7 +117,7 @@ func (a *Assoc) applyLosses(now mono.Time, sc *ackScratch) {
 	for i, p := range a.paths.All() {
 		if pa := &sc.res.Paths[i]; pa.Lost > 0 {
 			p.Stats.Lost += uint64(pa.Lost)
-			p.CC.OnLoss(now, pa.LostSent, a.tx.InFlight(p.ID))
+			p.CC.OnLoss(lossOf(now, pa, a.tx.InFlight(p.ID)))
 			if a.tx.InFlight(p.ID) == 0 {
 				p.StopT3()
 			}

@@ -11,8 +11,12 @@ import (
 	"github.com/go-multihome/multihome/locator"
 )
 
-func ackOf(now mono.Time, pa *tx.PathAck, cumAdvanced bool) cc.Ack {
-	return cc.Ack{Now: now, Bytes: pa.Bytes, Flight: pa.Flight, Sent: pa.AckSent, CumAdvanced: cumAdvanced}
+func ackOf(now mono.Time, pa *tx.PathAck, cumAdvanced bool, srtt time.Duration) cc.Ack {
+	return cc.Ack{Now: now, Bytes: pa.Bytes, Flight: pa.Flight, Sent: pa.AckSent, RTT: pa.RTT, SRTT: srtt, CumAdvanced: cumAdvanced}
+}
+
+func lossOf(now mono.Time, pa *tx.PathAck, flight int) cc.Loss {
+	return cc.Loss{Now: now, Sent: pa.LostSent, Bytes: pa.Lost, Flight: flight}
 }
 
 // verdict carries what a monitor decided to everybody else. This is the one place where failover happens: a path that

@@ -24,10 +24,13 @@ const BasePayload = 1200
 
 // Config is what all paths of an association share.
 type Config struct {
-	RTO            rto.Config
-	Heartbeat      *heartbeat.Config
-	Payload        int // bytes of UDP payload one packet may have; 0: BasePayload
-	InitialPackets int // initial congestion window, RFC 6928; 0: RFC 9260 section 7.2.1
+	RTO        rto.Config
+	Heartbeat  *heartbeat.Config
+	Payload    int // bytes of UDP payload one packet may have; 0: BasePayload
+	Congestion cc.Kind
+	CC         cc.Config // MTU and IPv6 are the path's own
+	MaxBurst   int       // packets that leave at once (Max.Burst); 0: 64
+	NoPacing   bool      // a window is never spread over the round trip
 }
 
 // Path is everything an association knows about one pair of locators.
@@ -56,8 +59,7 @@ type Path struct {
 
 	t3       mono.Time // RFC 9260 section 6.3.2
 	lastData mono.Time // when DATA was last sent here, for the idle restart
-	burst    int       // packets that may still go at once
-	burstAt  mono.Time // when the burst began
+	pace     pacer
 
 	blockedUntil mono.Time
 	blockedFor   time.Duration
@@ -107,17 +109,17 @@ func (p *Path) Init(cfg *Config, name locator.Path, socket int, now mono.Time, c
 		p.Payload = BasePayload
 	}
 	p.RTO.Init(cfg.RTO)
-	p.CC = cc.NewReno(cc.Config{MTU: p.maxChunk(), InitialPackets: cfg.InitialPackets, Limit: slowStartLimit})
+	p.pace.init(cfg.MaxBurst, cfg.NoPacing)
+	c := cfg.CC
+	c.MTU, c.IPv6 = p.maxChunk(), !name.Peer.Addr.Unmap().Is4()
+	if c.Limit == 0 {
+		// Our own receiver answers a batch of packets with one SACK, so the two packets of RFC 3465 would starve the flow;
+		// the burst limit keeps what one SACK lets go in bounds.
+		c.Limit = p.pace.max
+	}
+	p.CC = cc.New(cfg.Congestion, c)
 	p.Mon.Init(cfg.Heartbeat, now.Std(), confirmed)
-	p.burst = maxBurst
 }
-
-// maxBurst bounds how many packets leave at once (RFC 9260 section 6.1 D). It is larger than the RFC's recommended 4 since
-// acknowledgements come per batch of received packets here. A SACK or burstTime lets the next burst go.
-const (
-	maxBurst  = 64
-	burstTime = time.Millisecond
-)
 
 // commonHeader is the length of the SCTP common header (RFC 9260 section 3.1).
 const commonHeader = 12
@@ -136,13 +138,15 @@ func (p *Path) Confirmed() bool { return p.Mon.Confirmed() }
 
 // Budget returns how many bytes of DATA the path may take now, given what is in flight on it.
 func (p *Path) Budget(now mono.Time, inFlight int) int {
-	if p.burst <= 0 && now.Sub(p.burstAt) >= burstTime {
-		p.burst = maxBurst
-	}
-	if p.burst <= 0 || p.Blocked(now) {
+	if p.Blocked(now) {
 		return 0
 	}
-	return p.CC.Window() - inFlight
+	n := p.CC.Budget(inFlight)
+	if n > 0 && p.held(now) {
+		p.CC.OnHeld(now, inFlight)
+		return 0
+	}
+	return n
 }
 
 // DataSent notes that n payload bytes of DATA left on this path in one packet, and starts T3-rtx unless it runs
@@ -152,15 +156,12 @@ func (p *Path) DataSent(now mono.Time, n int, resent bool) {
 		p.t3 = now.Add(p.RTO.RTO())
 	}
 	p.lastData = now
-	if p.burst == maxBurst || now.Sub(p.burstAt) >= burstTime {
-		p.burst, p.burstAt = maxBurst, now
-	}
 	if resent {
 		p.Stats.DataResent += uint64(n)
 	} else {
 		p.Stats.DataSent += uint64(n)
 	}
-	p.burst--
+	p.left(now, n)
 	p.Mon.DataSent(now.Std())
 }
 
@@ -170,7 +171,13 @@ func (p *Path) CopySent(now mono.Time, n int) {
 		p.t3 = now.Add(p.RTO.RTO())
 	}
 	p.Stats.DataCopied += uint64(n)
-	p.burst--
+	p.left(now, n)
+}
+
+// left accounts n payload bytes that have left to the congestion window and the pacer.
+func (p *Path) left(now mono.Time, n int) {
+	p.CC.OnSent(n)
+	p.spend(now, n)
 }
 
 // Idle lets the congestion window decay when nothing was sent here for a while (RFC 9260 section 7.2.1). It is asked once
@@ -184,26 +191,14 @@ func (p *Path) Idle(now mono.Time) {
 	}
 }
 
-// Acked notes that the peer answered: the burst limit starts anew, and T3-rtx follows RFC 9260 section 6.3.2 R2 and R3.
+// Acked notes that the peer answered: T3-rtx follows RFC 9260 section 6.3.2 R2 and R3.
 func (p *Path) Acked(now mono.Time, oldestAcked bool, inFlight int) {
-	p.burst = maxBurst
 	switch {
 	case inFlight == 0:
 		p.t3 = 0
 	case oldestAcked || p.t3 == 0: // zero: a gap block was taken back, and the chunk is in flight again (6.2.1 D iii)
 		p.t3 = now.Add(p.RTO.RTO())
 	}
-}
-
-// Answered lets a new burst go: a SACK arrived, whichever path it covers.
-func (p *Path) Answered() { p.burst = maxBurst }
-
-// BurstEnd returns when the next burst may go although nothing was acknowledged; zero while this one is not spent.
-func (p *Path) BurstEnd() mono.Time {
-	if p.burst > 0 {
-		return 0
-	}
-	return p.burstAt.Add(burstTime)
 }
 
 // T3 returns the instant the retransmission timer expires.
@@ -289,8 +284,3 @@ func (p *Path) Cleared(now mono.Time) {
 func (p *Path) StateChanged(now mono.Time) {
 	p.Suspect = Suspicion{Floor: now}
 }
-
-// slowStartLimit is L of RFC 3465 section 2.2: how many packets the window may grow by per SACK in slow start. Our own
-// receiver answers a batch of packets with one SACK, so the two of the RFC would starve the flow; the burst limit keeps
-// what one SACK lets go in bounds.
-const slowStartLimit = maxBurst

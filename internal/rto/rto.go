@@ -42,6 +42,7 @@ type Estimator struct {
 	rttvar   time.Duration
 	min      time.Duration // of the running epoch
 	prevMin  time.Duration // of the epoch before
+	latest   time.Duration // the last sample
 	taken    mono.Time     // when SampleAt last updated the averages
 	inEpoch  uint16
 	backoff  uint8
@@ -122,6 +123,7 @@ func (e *Estimator) average(r time.Duration) {
 // noteMin keeps the least round trip of the running and the previous epoch, so that a route that has become longer is
 // believed after a while (RFC 8985 section 6.2 step 1 asks for a windowed minimum).
 func (e *Estimator) noteMin(r time.Duration) {
+	e.latest = r
 	switch {
 	case e.inEpoch == 0:
 		e.min = r
@@ -170,6 +172,9 @@ func (e *Estimator) RTTVar() time.Duration { return e.rttvar }
 
 // MinRTT returns the least round trip among the last one to two thousand samples, 0 before the first.
 func (e *Estimator) MinRTT() time.Duration { return e.prevMin }
+
+// Latest returns the last sample, 0 before the first.
+func (e *Estimator) Latest() time.Duration { return e.latest }
 
 // HasSample reports whether the path has been measured.
 func (e *Estimator) HasSample() bool { return e.measured }

@@ -140,3 +140,13 @@ func TestSizeAndAllocations(t *testing.T) {
 		_ = e.RTO() + e.PTO(ms)
 	}))
 }
+
+func TestLatest(t *testing.T) {
+	e := estimator(Default())
+	require.Zero(t, e.Latest())
+	e.Sample(20 * ms)
+	e.SampleAt(1, 30*ms) // too early for the averages
+	require.Equal(t, 30*ms, e.Latest())
+	e.SampleAt(2, -1)
+	require.Equal(t, 30*ms, e.Latest())
+}

@@ -31,6 +31,8 @@ type AckResult struct {
 	Reneged     int    // chunks acknowledged by a gap block earlier and not any more
 	DupTSNs     int    // duplicates the peer reports
 	Spurious    int    // chunks among them that had been sent more than once: one copy was not needed
+
+	unsure mono.Time // no RTT samples of what was sent before: it may have arrived long ago
 }
 
 // PathAck is the part of an AckResult about one path.
@@ -53,7 +55,7 @@ func (r *AckResult) reset() {
 	for set := pathSet(r.Touched); set != 0; set &= set - 1 {
 		paths[set.lowest()] = PathAck{}
 	}
-	r.Touched, r.CumAdvanced = 0, false
+	r.Touched, r.CumAdvanced, r.unsure = 0, false, 0
 	r.Acked, r.Chunks, r.Freed, r.Reneged, r.DupTSNs, r.Spurious = 0, 0, 0, 0, 0, 0
 }
 
@@ -83,6 +85,8 @@ func (s *Sender) Sack(now mono.Time, k *wire.Sack, rtt *[locator.MaxPaths]RTT, r
 	s.advance(cum, now, rtt, res)
 	if len(s.gaps) > 0 || len(s.newGaps) > 0 {
 		s.compareGaps(now, k.Gaps(), rtt, res)
+	} else {
+		s.cutShort = false
 	}
 	s.readDups(k, res)
 	s.arwnd = int(k.ARwnd)
@@ -121,6 +125,11 @@ func (s *Sender) advance(cum uint64, now mono.Time, rtt *[locator.MaxPaths]RTT, 
 	for idx := s.base; idx <= cum; idx++ {
 		c := s.at(idx)
 		if c.fate != fateAcked && c.fate != fateAbandoned {
+			if s.cutShort && c.flags&(flagResent|flagCopies) == flagResent {
+				// A resend closes a gap, and the cumulative TSN jumps over chunks that had arrived above it. Since the
+				// peer's list of gap blocks had no room for them, this first news of them tells nothing about a round trip.
+				res.unsure = max(res.unsure, c.sent)
+			}
 			s.ack(c, idx, now, rtt, res)
 		}
 		res.Freed += int(c.size)
@@ -135,7 +144,7 @@ func (s *Sender) settle(now mono.Time, rtt *[locator.MaxPaths]RTT, res *AckResul
 	for set := pathSet(res.Touched); set != 0; set &= set - 1 {
 		p := set.lowest()
 		s.detect(p, now, &rtt[p], res)
-		if pa := &res.Paths[p]; !pa.sample.IsZero() {
+		if pa := &res.Paths[p]; !pa.sample.IsZero() && !pa.sample.Before(res.unsure) {
 			pa.RTT = max(1, now.Sub(pa.sample)) // zero would read as no sample
 		}
 	}

@@ -43,18 +43,25 @@ const fullList = 16
 // A list as long as the longest seen from this peer may end for want of room. Then what lies above its end keeps its
 // acknowledgement: a peer that really dropped it says so with a shorter list when the cumulative TSN gets there.
 func (s *Sender) compareGaps(now mono.Time, n int, rtt *[locator.MaxPaths]RTT, res *AckResult) {
+	seen := s.base // where the last list ended
+	if k := len(s.gaps); k > 0 {
+		seen = s.gaps[k-1].hi
+	}
 	news := minus{a: s.newGaps, b: s.gaps, from: s.base}
 	for sp, ok := news.next(); ok; sp, ok = news.next() {
+		if s.cutShort && sp.hi > seen {
+			res.unsure = now // there was no room for it earlier
+		}
 		for idx := sp.lo; idx != sp.hi; idx++ {
 			if c := s.at(idx); c.fate != fateAbandoned {
 				s.ack(c, idx, now, rtt, res)
 			}
 		}
 	}
-	full := n >= fullList && n >= s.longest
+	s.cutShort = n >= fullList && n >= s.longest && len(s.newGaps) > 0
 	s.longest = max(s.longest, n)
 	top := s.next
-	if full && len(s.newGaps) > 0 {
+	if s.cutShort {
 		top = s.newGaps[len(s.newGaps)-1].hi
 	}
 	gone := minus{a: s.gaps, b: s.newGaps, from: s.base}

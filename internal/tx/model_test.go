@@ -59,6 +59,8 @@ type model struct {
 
 	base, next uint64
 	longest    int
+	cut        bool   // the last list of gap blocks may have been cut short
+	top        uint64 // highest TSN acknowledged by a gap block as of then
 	arwnd      int
 	probing    bool
 	queue      map[uint16][]*mMessage

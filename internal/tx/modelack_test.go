@@ -86,6 +86,9 @@ func (m *model) sack(now mono.Time, k *mSack, res *AckResult) {
 	for idx := base; idx <= k.cum; idx++ {
 		c := m.chunks[idx]
 		if c.state != "acked" {
+			if m.cut && c.resent {
+				w.unsure = max(w.unsure, c.sent)
+			}
 			w.ack(idx, base)
 		}
 		c.state, c.ring = "gone", &m.s.ring[0]
@@ -102,6 +105,11 @@ func (m *model) sack(now mono.Time, k *mSack, res *AckResult) {
 	for p := range locator.MaxPaths {
 		if w.Touched>>p&1 != 0 {
 			w.detect(p)
+		}
+	}
+	for p := range w.Paths {
+		if pa := &w.Paths[p]; pa.sample.Before(w.unsure) {
+			pa.RTT = 0 // may have arrived long before the resend that let the cumulative TSN jump over it
 		}
 	}
 	w.check(res)
@@ -173,12 +181,16 @@ func (w *mResult) compareGaps(k *mSack) {
 		if set[idx] {
 			high = idx
 			if m.chunks[idx].state != "acked" {
+				if m.cut && idx > m.top {
+					w.unsure = w.now
+				}
 				w.ack(idx, m.base)
 			}
 		}
 	}
 	full := len(k.gaps) >= fullList && len(k.gaps) >= m.longest && high > 0
 	m.longest = max(m.longest, len(k.gaps))
+	m.cut = full
 	for idx := m.base; idx != m.next; idx++ {
 		c := m.chunks[idx]
 		if c.state != "acked" || set[idx] || full && idx > high {
@@ -190,6 +202,12 @@ func (w *mResult) compareGaps(k *mSack) {
 		c.state = "out"
 		m.launch(idx, c.last, w.now)
 		c.sent, c.doubt, c.resent = sent, true, true
+	}
+	m.top = 0
+	for idx := m.base; idx != m.next; idx++ {
+		if m.chunks[idx].state == "acked" {
+			m.top = idx
+		}
 	}
 }
 

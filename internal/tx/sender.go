@@ -68,6 +68,7 @@ type Sender struct {
 
 	gaps, newGaps []span // acknowledged by gap blocks: as of the last SACK, and of the one being read
 	longest       int    // gap blocks of the longest list seen
+	cutShort      bool   // the last list may have ended for want of room
 
 	// Queues.
 	streams int
