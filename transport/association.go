@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/driver"
@@ -16,19 +17,24 @@ type Association struct {
 	conn *driver.Conn
 
 	// Of the configuration, which would be hundreds of bytes per dialled association.
-	linger  time.Duration
+	linger  atomic.Int64 // a time.Duration
 	message int
 	options driver.Options
+	merged  bool // Config.AllStreams
 
 	mu     sync.Mutex
 	zero   *Stream    // stream 0, made when it is first used
 	events chan Event // made by Events
+
+	eventsDropped atomic.Uint64
 }
 
 var _ net.Conn = (*Association)(nil)
 
 func newAssociation(c *driver.Conn, cfg *Config) *Association {
-	return &Association{conn: c, linger: cfg.Linger, message: cfg.MessageSize, options: cfg.options()}
+	a := &Association{conn: c, message: cfg.MessageSize, options: cfg.options(), merged: cfg.AllStreams}
+	a.linger.Store(int64(cfg.Linger))
+	return a
 }
 
 // stream0 returns the stream that the association is as a net.Conn.
@@ -57,7 +63,7 @@ func (a *Association) CloseWrite() error { return a.stream0().CloseWrite() }
 // that is lost meanwhile gives an error, too, so a program that writes, closes and exits loses nothing silently.
 // A second Close returns net.ErrClosed.
 func (a *Association) Close() error {
-	err := a.conn.Close(a.linger)
+	err := a.conn.Close(time.Duration(a.linger.Load()))
 	return a.opError("close", err)
 }
 
@@ -145,7 +151,7 @@ func (a *Association) RemoteAddr() net.Addr {
 // SetDeadline sets the deadlines of stream 0.
 func (a *Association) SetDeadline(t time.Time) error { return a.stream0().SetDeadline(t) }
 
-// SetReadDeadline sets the read deadline of stream 0.
+// SetReadDeadline sets the read deadline of stream 0, or with Config.AllStreams that of ReadMessage.
 func (a *Association) SetReadDeadline(t time.Time) error { return a.stream0().SetReadDeadline(t) }
 
 // SetWriteDeadline sets the write deadline of stream 0.

@@ -11,8 +11,10 @@ import (
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/driver"
+	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/rto"
 	"github.com/go-multihome/multihome/internal/udp"
+	"github.com/go-multihome/multihome/locator"
 )
 
 // Config tunes dialled and accepted associations. A nil *Config, and every zero field, means the default that the field
@@ -95,6 +97,20 @@ type Config struct {
 	// PPID is the payload protocol identifier of the messages that Write makes (RFC 9260 section 3.3.1). Default 0.
 	PPID uint32
 
+	// Policy says what paths messages take, unless their stream or they themselves have another. Default Failover.
+	Policy Policy
+
+	// RedundantPaths is how many paths carry each message with the policy Redundant. Default 2, range 2 to 16.
+	RedundantPaths int
+
+	// AllStreams lets Association.ReadMessage read the messages of all streams in the order in which they became whole, as
+	// programs of the sockets API (RFC 6458) read them. Streams are written as always, but cannot be read by themselves, and
+	// AcceptStream finds none.
+	AllStreams bool
+
+	// KeepUndelivered keeps messages that were not delivered for Association.Undelivered, with their bytes.
+	KeepUndelivered bool
+
 	// Linger is how long Close waits for the peer to acknowledge everything. Default 5 s. A negative Linger waits until
 	// the association has ended one way or the other.
 	Linger time.Duration
@@ -107,8 +123,15 @@ type Config struct {
 	// MaxInitRetrans is how many times setup packets are repeated. Default 8. Range of both: 1 to 255.
 	AssocMaxRetrans, MaxInitRetrans int
 
+	// InitRTOMax bounds the time between setup packets in place of RTOMax. Default RTOMax, range 10 ms to 10 minutes.
+	InitRTOMax time.Duration
+
 	// SackDelay is how long an acknowledgement waits for a second packet. Default 20 ms, at most 500 ms.
 	SackDelay time.Duration
+
+	// SackEvery is after how many packets with data an acknowledgement waits no longer; 1 acknowledges each packet at once.
+	// Default 2 (RFC 9260 section 6.2), range 1 to 255.
+	SackEvery int
 
 	// Heartbeat tunes how paths are watched; it holds Path.Max.Retrans and HB.interval. Default heartbeat.DefaultConfig().
 	Heartbeat *heartbeat.Config
@@ -125,12 +148,23 @@ type Config struct {
 	// IPv4 leaves of 9000 bytes; a negative number means no search. Range up to 65504.
 	MaxPayload int
 
+	// MaxSegment is how many user bytes one DATA chunk carries at most; longer messages are cut. Default: as many as fit a
+	// packet. Range 64 to 65535.
+	MaxSegment int
+
 	// InitialPackets is the initial congestion window of a path in packets. Default 10 (RFC 6928); a negative number
 	// means the window of RFC 9260 section 7.2.1.
 	InitialPackets int
 
 	// MaxStreams is up to how many streams each way an association may grow (RFC 6525). Default 65535, range 1 to 65535.
 	MaxStreams int
+
+	// NoPartialReliability does not announce partial reliability (RFC 3758): neither side can give messages up.
+	NoPartialReliability bool
+
+	// Interleaving announces message interleaving (RFC 8260), and uses it if the peer announces it, too: then a large message
+	// on one stream does not hold up the others.
+	Interleaving bool
 
 	// NoStreamReset does not announce stream re-configuration (RFC 6525): streams can neither be ended nor added, by either
 	// side.
@@ -172,11 +206,15 @@ func RFC9260() *Config {
 		Heartbeat:       &hb,
 		CookieLife:      time.Minute,
 		InitialPackets:  -1,
-		NoProbeTimeout:  true,
-		MaxPayload:      -1,
-		NoPlainInit:     true,
-		NoStagger:       true,
-		NoInitPadding:   true,
+
+		NoPartialReliability: true,
+		NoStreamReset:        true,
+
+		NoProbeTimeout: true,
+		MaxPayload:     -1,
+		NoPlainInit:    true,
+		NoStagger:      true,
+		NoInitPadding:  true,
 	}
 }
 
@@ -244,6 +282,10 @@ func (c *Config) check() error {
 		{"OutStreams", int64(c.OutStreams), 0, 65535},
 		{"InStreams", int64(c.InStreams), 0, 65535},
 		{"MaxStreams", int64(c.MaxStreams), 0, 65535},
+		{"SackEvery", int64(c.SackEvery), 0, 255},
+		{"MaxSegment", int64(orZero(c.MaxSegment, 64)), 64, 65535},
+		{"RedundantPaths", int64(orZero(c.RedundantPaths, 2)), 2, locator.MaxPaths},
+		{"Policy", int64(c.Policy), 0, int64(LowestLatency)},
 		{"MessageSize", int64(c.MessageSize), 1, 64 << 10},
 		{"MaxPayload", int64(c.MaxPayload), -1 << 31, 65504},
 		{"AssocMaxRetrans", int64(c.AssocMaxRetrans), 0, 255},
@@ -261,6 +303,7 @@ func (c *Config) check() error {
 		{"RTOInitial", c.RTOInitial, 10 * time.Millisecond, 10 * time.Minute},
 		{"RTOMin", c.RTOMin, 10 * time.Millisecond, 10 * time.Minute},
 		{"RTOMax", c.RTOMax, c.RTOMin, 10 * time.Minute},
+		{"InitRTOMax", orZero(c.InitRTOMax, time.Second), 10 * time.Millisecond, 10 * time.Minute},
 		{"SackDelay", c.SackDelay, 0, 500 * time.Millisecond},
 		{"CookieLife", orZero(c.CookieLife, time.Minute), time.Second, time.Hour},
 	} {
@@ -279,7 +322,7 @@ func (c *Config) check() error {
 	return nil
 }
 
-func orZero(v, d time.Duration) time.Duration {
+func orZero[T ~int | ~int64](v, d T) T {
 	if v == 0 {
 		return d
 	}
@@ -314,6 +357,13 @@ func (c *Config) core() assoc.Config {
 		MaxPayload:      c.MaxPayload,
 		MaxStreams:      c.MaxStreams,
 		NoReconfig:      c.NoStreamReset,
+		NoPartial:       c.NoPartialReliability,
+		Interleaving:    c.Interleaving,
+		KeepAbandoned:   c.KeepUndelivered,
+		RedundantPaths:  c.RedundantPaths,
+		SackEvery:       c.SackEvery,
+		MaxSegment:      c.MaxSegment,
+		MaxInitRTO:      c.InitRTOMax,
 	}
 	if c.Heartbeat != nil {
 		a.Heartbeat = *c.Heartbeat
@@ -323,7 +373,7 @@ func (c *Config) core() assoc.Config {
 
 // options is how messages travel that bring no options of their own.
 func (c *Config) options() driver.Options {
-	return driver.Options{PPID: c.PPID, Resends: -1}
+	return driver.Options{PPID: c.PPID, Resends: -1, Policy: c.Policy.core(path.Failover)}
 }
 
 // node is the configuration of the driver.
@@ -335,6 +385,7 @@ func (c *Config) node(keepIdle time.Duration, onClose func()) driver.Config {
 		StrictAnswers:   c.StrictAnswers,
 		Memory:          c.Memory,
 		SendBuffer:      c.SendBuffer,
+		Merge:           c.AllStreams,
 		KeepIdle:        keepIdle,
 		Logger:          c.Logger,
 		Capture:         c.Capture,

@@ -85,6 +85,7 @@ func (k EndKind) String() string {
 type AssociationError struct {
 	Kind   EndKind
 	Cause  uint16 // code of the ABORT's error cause (RFC 9260 section 3.3.10), 0 without one
+	Info   []byte // of the error cause of the peer's ABORT, as it came: of a user's abort the reason
 	Detail string // what was seen, on which path
 	Unsent int    // bytes written and not acknowledged
 	Paths  []PathError
@@ -178,7 +179,7 @@ func plainError(err error) error {
 	if !ok {
 		return err
 	}
-	return &AssociationError{Kind: EndKind(f.Kind), Cause: uint16(f.Cause), Detail: f.Detail, Unsent: f.Unsent}
+	return &AssociationError{Kind: EndKind(f.Kind), Cause: uint16(f.Cause), Info: f.Info, Detail: f.Detail, Unsent: f.Unsent}
 }
 
 // opError wraps what a call failed with. io.EOF and nil stay bare.

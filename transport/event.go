@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/assoc"
+	"github.com/go-multihome/multihome/internal/tx"
 	"github.com/go-multihome/multihome/locator"
 )
 
@@ -14,17 +15,27 @@ type EventKind uint8
 
 // The events. The comment says which fields of Event beside Kind and Time are set.
 const (
-	EventPathState   EventKind = iota + 1 // Path, From, To, Reason: a path became better or worse
-	EventPathChosen                       // Path, Previous, Reason: data takes another path
-	EventPathAdded                        // Path: the peer may be reachable by one more path
-	EventPathGone                         // Path, Reason: a path is not used any more
-	EventRemoteError                      // Reason: the peer reported an error (RFC 9260 section 3.3.10)
-	EventPeerClosed                       // the peer has ended the association in order
-	EventRestarted                        // the peer began anew; this association has ended
-	EventClosed                           // Err: the association ended, in order if Err is nil
+	EventPathState      EventKind = iota + 1 // Path, From, To, Reason: a path became better or worse
+	EventPathChosen                          // Path, Previous, Reason: data takes another path
+	EventPathAdded                           // Path: the peer may be reachable by one more path
+	EventPathGone                            // Path, Reason: a path is not used any more
+	EventRemoteError                         // Cause, Info, Reason: the peer reported an error (RFC 9260 section 3.3.10)
+	EventPeerClosed                          // the peer has ended the association in order
+	EventRestarted                           // the peer began anew; this association has ended
+	EventClosed                              // Err: the association ended, in order if Err is nil
+	EventUp                                  // the association is established: the first event of every channel
+	EventStreamsEnded                        // Streams: the peer has ended these, or (none named) all; data before it can be read
+	EventStreamsFreed                        // Streams: the peer knows that these have ended on our side
+	EventStopAsked                           // Streams: the peer asked for the end of these, they cannot be written any more
+	EventStreamsAdded                        // there are more streams
+	EventStreamsRefused                      // Streams, Reason: the peer takes no notice of the end of these, or (none) adds none
+	EventSendFailed                          // Failed: a message was not delivered
+	EventAllSent                             // the peer has acknowledged everything written; for Subscribe only
 )
 
-var eventText = [...]string{"", "path state", "path chosen", "path added", "path gone", "remote error", "peer closed", "peer restarted", "closed"}
+var eventText = [...]string{"", "path state", "path chosen", "path added", "path gone", "remote error", "peer closed", "peer restarted",
+	"closed", "up", "streams ended by the peer", "streams ended", "end of streams asked for", "streams added", "streams refused",
+	"message not delivered", "all sent"}
 
 // String names the kind.
 func (k EventKind) String() string {
@@ -42,7 +53,11 @@ type Event struct {
 	Previous locator.Path    // zero at the first choice
 	From, To heartbeat.State // of Path
 	Reason   string
-	Err      error // an *AssociationError
+	Err      error  // an *AssociationError
+	Cause    uint16 // code of the error cause
+	Info     []byte // of the error cause, as the peer sent it
+	Streams  []uint16
+	Failed   *Undelivered
 }
 
 // String says it in one line.
@@ -55,6 +70,11 @@ func (e Event) String() string {
 		s = fmt.Sprintf("data takes %v", e.Path.Pair)
 	case EventPathAdded, EventPathGone:
 		s += fmt.Sprintf(": %v", e.Path.Pair)
+	case EventSendFailed:
+		s += fmt.Sprintf(": %d bytes on stream %d", e.Failed.Size, e.Failed.Stream)
+	}
+	if len(e.Streams) > 0 {
+		s += fmt.Sprintf(" %v", e.Streams)
 	}
 	if e.Reason != "" {
 		s += " (" + e.Reason + ")"
@@ -65,44 +85,68 @@ func (e Event) String() string {
 	return s
 }
 
-// eventBacklog is how many events wait for a reader of the channel.
+// eventBacklog is how many events wait for a reader of a channel.
 const eventBacklog = 64
 
 // Events returns a channel of what happens from the first call on; later calls return the same channel. It is closed
-// behind EventClosed. Events that find it full are dropped, as nothing waits for their reader, so their number can fall
-// short; Paths always tells the present.
+// behind EventClosed. Events that find it full are dropped, as nothing waits for their reader, and counted in
+// Stats.EventsDropped; Paths always tells the present. EventAllSent is not among them.
 func (a *Association) Events() <-chan Event {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.events == nil {
-		ch := make(chan Event, eventBacklog)
-		a.events = ch
-		closed := false
-		a.conn.Watch(func(at time.Time, e *assoc.Event) {
-			ev, ok := publicEvent(at, e)
-			if !ok || closed {
-				return
-			}
-			if ev.Kind == EventClosed || ev.Kind == EventRestarted {
-				closed = true
-				lastEvent(ch, ev)
-				return
-			}
-			select {
-			case ch <- ev:
-			default:
-			}
-		})
+		a.events = a.subscribe(^uint32(1 << EventAllSent))
 	}
 	return a.events
 }
 
-// lastEvent puts the end into the channel, in place of the oldest event if it is full, and closes it.
+// Subscribe returns a channel of its own for events of the kinds named, or of all kinds if none is. It is like that of
+// Events otherwise, and closed when the association has ended. EventAllSent comes at once if nothing is under way, and then
+// whenever everything written has been acknowledged, which can be often.
+func (a *Association) Subscribe(kinds ...EventKind) <-chan Event {
+	mask := uint32(0)
+	for _, k := range kinds {
+		mask |= 1 << k
+	}
+	if len(kinds) == 0 {
+		mask = ^mask
+	}
+	return a.subscribe(mask)
+}
+
+// subscribe makes a channel for the kinds whose bits are set.
+func (a *Association) subscribe(mask uint32) chan Event {
+	ch := make(chan Event, eventBacklog)
+	closed := false
+	a.conn.Watch(func(at time.Time, e *assoc.Event) {
+		ev, ok := publicEvent(at, e)
+		if !ok || closed {
+			return
+		}
+		wanted := mask&(1<<ev.Kind) != 0
+		switch {
+		case ev.Kind == EventClosed || ev.Kind == EventRestarted:
+			closed = true
+			if wanted {
+				lastEvent(ch, ev)
+			}
+			close(ch)
+		case wanted:
+			select {
+			case ch <- ev:
+			default:
+				a.eventsDropped.Add(1)
+			}
+		}
+	})
+	return ch
+}
+
+// lastEvent puts the end into the channel, in place of the oldest event if it is full.
 func lastEvent(ch chan Event, ev Event) {
 	for {
 		select {
 		case ch <- ev:
-			close(ch)
 			return
 		default:
 		}
@@ -127,6 +171,25 @@ func publicEvent(at time.Time, e *assoc.Event) (Event, bool) {
 	case assoc.EventRemoteError:
 		ev.Kind = EventRemoteError
 		ev.Reason = fmt.Sprintf("%v %s", e.Cause, e.Reason)
+		ev.Cause, ev.Info = uint16(e.Cause), e.Info
+	case assoc.EventUp:
+		ev.Kind = EventUp
+	case assoc.EventStreamReset:
+		ev.Kind, ev.Streams = EventStreamsEnded, e.Streams
+	case assoc.EventStreamEnded:
+		ev.Kind, ev.Streams = EventStreamsFreed, e.Streams
+	case assoc.EventStopAsked:
+		ev.Kind, ev.Streams = EventStopAsked, e.Streams
+	case assoc.EventStreamsAdded:
+		ev.Kind = EventStreamsAdded
+	case assoc.EventReconfigRefused:
+		ev.Kind, ev.Streams = EventStreamsRefused, e.Streams
+	case assoc.EventSendFailed:
+		f := undelivered(&e.Failed)
+		ev.Kind, ev.Failed = EventSendFailed, &f
+	case assoc.EventSpace:
+		ev.Kind = EventAllSent
+		return ev, e.Unsent == 0
 	case assoc.EventPeerClosed:
 		ev.Kind = EventPeerClosed
 	case assoc.EventRestart:
@@ -139,4 +202,8 @@ func publicEvent(at time.Time, e *assoc.Event) (Event, bool) {
 		return ev, false
 	}
 	return ev, true
+}
+
+func undelivered(f *tx.Abandoned) Undelivered {
+	return Undelivered{Stream: f.SID, PPID: f.PPID, Context: f.Context, Unordered: f.Unordered, Size: f.Len, Sent: f.Sent, Data: f.Data}
 }

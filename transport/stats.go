@@ -70,6 +70,11 @@ type Stats struct {
 	SendBuffered          int    // bytes written and not acknowledged
 	ReceiveBuffered       int    // memory of what arrived and was not read
 	ReceiveWindow         int    // allowed at present by Config.ReceiveWindow and Config.Memory
+	PeerWindow            int    // room the peer has for what is not under way yet
+	Unacknowledged        int    // DATA chunks sent and not acknowledged cumulatively
+	Queued                int    // bytes written and never sent
+	FragmentSize          int    // user bytes a DATA chunk holds at present
+	EventsDropped         uint64 // events that found their channel full
 
 	PacketsSent, PacketsReceived uint64
 	PathChanges                  uint64 // times data moved to another path
@@ -93,6 +98,8 @@ func (a *Association) Stats() Stats {
 	return Stats{
 		State: i.State.String(), OutStreams: i.OutStreams, InStreams: i.InStreams,
 		SendBuffered: i.SendHeld, ReceiveBuffered: i.RecvHeld, ReceiveWindow: i.Window,
+		PeerWindow: i.Status.PeerWindow, Unacknowledged: i.Status.Unacked, Queued: i.Status.Queued,
+		FragmentSize: i.Status.Fragment, EventsDropped: a.eventsDropped.Load(),
 		PacketsSent: c.PacketsSent, PacketsReceived: c.PacketsReceived,
 		PathChanges: c.PathChanges, Moved: c.Retargeted, SpuriousResends: c.Spurious, DuplicatesReported: c.DupTSNs,
 		RemoteErrors: c.RemoteErrors, UnknownChunks: c.UnknownChunks, Discarded: c.Discarded, Malformed: c.Malformed,

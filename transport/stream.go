@@ -27,6 +27,9 @@ func (s *Stream) Association() *Association { return s.a }
 // association in order, comes io.EOF. A peer that gives up a message (RFC 3758) leaves a gap; if a part of that message was
 // read already, ErrBroken says so once.
 func (s *Stream) Read(p []byte) (int, error) {
+	if s.a.merged {
+		return 0, s.a.opError("read", errMerged)
+	}
 	n, err := s.s.Read(p)
 	return n, s.a.opError("read", err)
 }
@@ -57,11 +60,19 @@ func (s *Stream) LocalAddr() net.Addr { return s.a.LocalAddr() }
 func (s *Stream) RemoteAddr() net.Addr { return s.a.RemoteAddr() }
 
 // SetDeadline sets both deadlines.
-func (s *Stream) SetDeadline(t time.Time) error { return s.a.opError("set", s.s.SetDeadline(t)) }
+func (s *Stream) SetDeadline(t time.Time) error {
+	if err := s.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return s.SetWriteDeadline(t)
+}
 
 // SetReadDeadline sets the instant from which Read fails with os.ErrDeadlineExceeded, also for a Read that waits. The
 // zero time means never.
 func (s *Stream) SetReadDeadline(t time.Time) error {
+	if s.a.merged && s.ID() == 0 {
+		return s.a.opError("set", s.a.conn.SetAnyDeadline(t))
+	}
 	return s.a.opError("set", s.s.SetReadDeadline(t))
 }
 

@@ -81,11 +81,19 @@ func (c *Conn) Heartbeat(id locator.PathID) error {
 }
 
 // Watch has f, too, told of the core's events from now on, with the instant in real time. f is called with the association's
-// lock held: it must not wait and not call back. If the association has ended, f is told at once.
+// lock held: it must not wait and not call back. It is told at once that the association is up, and whether everything is
+// acknowledged, or that it has ended.
 func (c *Conn) Watch(f func(time.Time, *assoc.Event)) {
 	c.mu.Lock()
 	defer c.unlock()
 	c.watch = append(c.watch, f)
+	at := c.node.clock.wall(c.now)
+	if !c.ended && c.a.State() >= assoc.Established {
+		f(at, &assoc.Event{Kind: assoc.EventUp})
+		if c.a.SendHeld() == 0 {
+			f(at, &assoc.Event{Kind: assoc.EventSpace})
+		}
+	}
 	if c.ended {
 		f(c.node.clock.wall(c.now), &assoc.Event{Kind: assoc.EventClosed, Err: c.err, Unsent: c.unsent})
 	}
