@@ -42,8 +42,6 @@ type reconf struct {
 	answers []answerTo // responses that must go out
 	kept    []answerTo // of the last chunk, for its retransmission
 	defer_  *deferred  // an incoming reset that waits for data
-	asked   []uint16   // the peer wants these outgoing streams reset: request number askedBy
-	askedBy serial.RSN
 }
 
 type answerTo struct {
@@ -250,11 +248,7 @@ func (a *Assoc) reconfRequest(now mono.Time, p wire.Param, fresh *bool) bool {
 	case wire.ParamOutgoingReset:
 		result = a.incomingEnds(now, p)
 	case wire.ParamIncomingReset:
-		if done, ok := a.endAsked(p, rsn); ok {
-			return true // our own outgoing reset is the answer
-		} else {
-			result = done
-		}
+		result = a.endAsked(p)
 	case wire.ParamAddOutgoing:
 		result = a.incomingAdded(p)
 	case wire.ParamAddIncoming:
@@ -339,17 +333,17 @@ func (a *Assoc) resetIncoming(d *deferred) {
 	}
 }
 
-// endAsked: the peer wants our outgoing streams reset. ok: our own request will be the answer.
-func (a *Assoc) endAsked(p wire.Param, rsn serial.RSN) (wire.ReconfigResult, bool) {
+// endAsked: the peer wants our outgoing streams reset. Our own request follows.
+func (a *Assoc) endAsked(p wire.Param) wire.ReconfigResult {
 	v, err := wire.ParseStreamReset(p)
 	if err != nil || v.Streams() == 0 && a.outStreams > maxReset {
-		return wire.ReconfigDenied, false
+		return wire.ReconfigDenied
 	}
 	sids := make([]uint16, 0, v.Streams())
 	for i := range v.Streams() {
 		sid := v.Stream(i)
 		if int(sid) >= a.outStreams {
-			return wire.ReconfigWrongSSN, false
+			return wire.ReconfigWrongSSN
 		}
 		sids = append(sids, sid)
 	}
@@ -360,11 +354,11 @@ func (a *Assoc) endAsked(p wire.Param, rsn serial.RSN) (wire.ReconfigResult, boo
 	}
 	r := a.reconf
 	if r.busy && r.sids != nil && overlaps(r.sids, sids) {
-		return wire.ReconfigNothingToDo, false
+		return wire.ReconfigNothingToDo
 	}
 	r.waiting = append(r.waiting, sids...)
 	a.events.add(Event{Kind: EventStopAsked, Streams: sids})
-	return wire.ReconfigPerformed, false
+	return wire.ReconfigPerformed
 }
 
 // overlaps reports whether have holds all of want.

@@ -146,7 +146,7 @@ func TestDeadlinePassesWhileWaiting(t *testing.T) {
 		requireBlocked(t, a)
 		time.Sleep(time.Second - 1)
 		requireBlocked(t, a)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		requireDone(t, a, os.ErrDeadlineExceeded)
 		requireDone(t, b, os.ErrDeadlineExceeded)
 		require.Equal(t, time.Second, time.Since(start))
@@ -181,7 +181,7 @@ func TestDeadlineChangesWhileWaiting(t *testing.T) {
 					time.Sleep(tc.wait - 1)
 					requireBlocked(t, a)
 					requireBlocked(t, b)
-					time.Sleep(1)
+					time.Sleep(time.Nanosecond)
 				}
 				requireDone(t, a, os.ErrDeadlineExceeded)
 				requireDone(t, b, os.ErrDeadlineExceeded)
