@@ -396,7 +396,12 @@ func roles(t *testing.T, f func(t *testing.T, weDial bool)) {
 // ready waits until every path is active.
 func (u *usrsctp) ready(t testing.TB) {
 	t.Helper()
-	n := u.lab.Paths()
+	u.active(t, u.lab.Paths())
+}
+
+// active waits until so many pairs of addresses are active.
+func (u *usrsctp) active(t testing.TB, n int) {
+	t.Helper()
 	ok := func() bool {
 		active := 0
 		for _, p := range u.ours.Paths() {
@@ -404,7 +409,7 @@ func (u *usrsctp) ready(t testing.TB) {
 				active++
 			}
 		}
-		return active == n
+		return active >= n
 	}
 	require.Eventually(t, ok, patience, time.Millisecond, "every path must become active:\n%s", u)
 }

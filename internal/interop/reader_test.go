@@ -41,6 +41,9 @@ func record(t testing.TB) *capture.Capture {
 			return r
 		}, t.Name()))
 		require.NoError(t, os.MkdirAll(dir, 0o755))
+		run, err := os.MkdirTemp(dir, "")
+		require.NoError(t, err)
+		dir = run
 	}
 	c, err := capture.Rotate(filepath.Join(dir, "test.pcapng"), &capture.Options{FileSize: 16 << 20, Files: keptFiles, Buffer: 64 << 20})
 	require.NoError(t, err)

@@ -166,3 +166,25 @@ func TestUsrsctpTwoPaths(t *testing.T) {
 		})
 	}
 }
+
+// TestUsrsctpCross has every address of ours reach every one of the peer's. usrsctp answers a heartbeat over the path it
+// likes best, so that answers come over other pairs than the questions went by.
+func TestUsrsctpCross(t *testing.T) {
+	roles(t, func(t *testing.T, weDial bool) {
+		l := lab(t, netlab.Options{Cross: true})
+		u := connect(t, l, weDial, opts{args: append([]string{"-e", fmt.Sprint(ourSeed), "-r", "1000000", "-s", "1000000"}, quick...)})
+		defer u.tell(t)
+		u.active(t, 4)
+		n := slower(10e6)
+		p := u.begin(n)
+		p.reach(t, u, n/5)
+		for i := range 2 { // each router in turn takes the pairs that need it with it
+			require.NoError(t, l.Cut(i, netlab.Both))
+			p.reach(t, u, int64(i+2)*n/5)
+			require.NoError(t, l.Restore(i))
+			u.active(t, 4)
+		}
+		p.finish(t, u, n)
+		u.end(t)
+	})
+}
