@@ -95,6 +95,9 @@ func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
 	}
 	if res.Freed > 0 {
 		a.events.space = true
+		if a.reconf != nil {
+			a.reconf.look = true // a stream whose end waits may have been acknowledged
+		}
 	}
 	a.stats.Spurious += uint64(res.Spurious)
 	a.stats.DupTSNs += uint64(res.DupTSNs)

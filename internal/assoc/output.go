@@ -28,6 +28,12 @@ func (a *Assoc) Transmit(now mono.Time, out *pktbuf.Batch) (more bool) {
 			return true
 		}
 		if !a.emit(now, out) {
+			if a.reconf != nil && a.tx.HasAbandoned() && !a.reconf.busy {
+				// What was given up while looking for something to send may be what the end of a stream waited for.
+				if a.reconf.look = true; a.emitReconf(now, out) {
+					continue
+				}
+			}
 			a.noteChoice()
 			a.noteUse(now)
 			return false

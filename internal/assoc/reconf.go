@@ -26,15 +26,17 @@ const maxReset = 200
 type reconf struct {
 	next    serial.RSN // of our next request
 	waiting []uint16   // streams whose end has been asked for
+	look    bool       // one of them may be ready, or another request waits
+	stops   []uint16   // incoming streams whose end we want
 	add     uint16     // outgoing streams to add
 	ask     uint16     // incoming streams to ask for
 
 	busy  bool // a request is under way
 	due   bool // it must go out (again)
 	rsn   serial.RSN
-	sids  []uint16 // it resets these; nil: it adds streams
+	kind  request
+	sids  []uint16 // of a reset
 	adds  uint16
-	asks  bool // the streams it adds are the peer's to add
 	last  serial.TSN
 	tries int
 
@@ -43,6 +45,16 @@ type reconf struct {
 	kept    []answerTo // of the last chunk, for its retransmission
 	defer_  *deferred  // an incoming reset that waits for data
 }
+
+// request is what our request under way asks for.
+type request uint8
+
+const (
+	endOurs  request = iota // outgoing streams are reset
+	endTheir                // incoming streams are to be reset
+	addOurs                 // outgoing streams are added
+	addTheir                // incoming streams are to be added
+)
 
 type answerTo struct {
 	rsn    serial.RSN
@@ -75,7 +87,23 @@ func (a *Assoc) EndStream(now mono.Time, sid uint16) error {
 		return ErrNoReconfig
 	}
 	r := a.reconfig()
-	r.waiting = append(r.waiting, sid)
+	r.waiting, r.look = append(r.waiting, sid), true
+	return nil
+}
+
+// StopStream asks the peer to end its side of a stream (RFC 6525 section 5.1.3). EventStreamReset follows if it does. Errors
+// are those of EndStream.
+func (a *Assoc) StopStream(now mono.Time, sid uint16) error {
+	switch {
+	case a.state < Established:
+		return ErrNotOpen
+	case a.state != Established:
+		return ErrClosing
+	case !a.peer.Reconfig:
+		return ErrNoReconfig
+	}
+	r := a.reconfig()
+	r.stops, r.look = append(r.stops, sid), true
 	return nil
 }
 
@@ -89,7 +117,8 @@ func (a *Assoc) AddStreams(now mono.Time, n int) error {
 	case n < 1 || a.outStreams+n > 1<<16-1:
 		return ErrTooMany
 	}
-	a.reconfig().add += uint16(n)
+	r := a.reconfig()
+	r.add, r.look = r.add+uint16(n), true
 	return nil
 }
 
@@ -104,17 +133,18 @@ func (a *Assoc) AskStreams(now mono.Time, n int) error {
 	case n < 1 || a.inStreams+n > a.cfg.MaxStreams:
 		return ErrTooMany
 	}
-	a.reconfig().ask += uint16(n)
+	r := a.reconfig()
+	r.ask, r.look = r.ask+uint16(n), true
 	return nil
 }
 
 // startReconf makes the next request if none is under way and something waits that may go.
 func (a *Assoc) startReconf() {
 	r := a.reconf
-	if r == nil || r.busy || a.state != Established {
+	if r == nil || r.busy || !r.look || a.state != Established {
 		return
 	}
-	var sids, rest []uint16
+	sids, rest := r.sids[:0], r.waiting[:0]
 	for _, sid := range r.waiting {
 		if len(sids) < maxReset && a.tx.StreamHeld(sid) == 0 {
 			sids = append(sids, sid)
@@ -122,14 +152,20 @@ func (a *Assoc) startReconf() {
 			rest = append(rest, sid)
 		}
 	}
+	r.waiting = rest
 	switch {
 	case len(sids) > 0:
-		r.waiting, r.sids, r.last = rest, sids, a.tx.NextTSN()-1
+		r.kind, r.sids, r.last = endOurs, sids, a.tx.NextTSN()-1
+	case len(r.stops) > 0:
+		n := min(len(r.stops), maxReset)
+		r.kind, r.sids = endTheir, append(sids, r.stops[:n]...)
+		r.stops = append(r.stops[:0], r.stops[n:]...)
 	case r.add > 0:
-		r.sids, r.adds, r.asks, r.add = nil, r.add, false, 0
+		r.kind, r.adds, r.add = addOurs, r.add, 0
 	case r.ask > 0:
-		r.sids, r.adds, r.asks, r.ask = nil, r.ask, true, 0
+		r.kind, r.adds, r.ask = addTheir, r.ask, 0
 	default:
+		r.look = false
 		return
 	}
 	r.busy, r.due, r.tries = true, true, 0
@@ -172,10 +208,13 @@ func (a *Assoc) emitReconf(now mono.Time, out *pktbuf.Batch) bool {
 		r.due = false
 		r.tries++
 		b.Reconfig()
-		if r.sids != nil {
+		switch r.kind {
+		case endOurs:
 			b.OutgoingReset(r.rsn, r.expect-1, r.last, r.sids)
-		} else {
-			b.AddStreams(r.asks, r.rsn, r.adds)
+		case endTheir:
+			b.IncomingReset(r.rsn, r.sids)
+		default:
+			b.AddStreams(r.kind == addTheir, r.rsn, r.adds)
 		}
 		a.timers.Set(timerReconf, now.Add(p.RTO.RTO()))
 	}
@@ -285,7 +324,7 @@ func (a *Assoc) incomingEnds(now mono.Time, p wire.Param) wire.ReconfigResult {
 	if err != nil {
 		return wire.ReconfigDenied
 	}
-	if r.busy && r.sids != nil && v.Response == r.rsn {
+	if r.busy && r.kind <= endTheir && v.Response == r.rsn {
 		a.reconfDone(now, wire.ReconfigPerformed) // it also answers our request (RFC 6525 section 5.2.2 E1)
 	}
 	d := &deferred{rsn: v.Request, last: v.LastTSN}
@@ -353,10 +392,10 @@ func (a *Assoc) endAsked(p wire.Param) wire.ReconfigResult {
 		}
 	}
 	r := a.reconf
-	if r.busy && r.sids != nil && overlaps(r.sids, sids) {
+	if r.busy && r.kind == endOurs && overlaps(r.sids, sids) {
 		return wire.ReconfigNothingToDo
 	}
-	r.waiting = append(r.waiting, sids...)
+	r.waiting, r.look = append(r.waiting, sids...), true
 	a.events.add(Event{Kind: EventStopAsked, Streams: sids})
 	return wire.ReconfigPerformed
 }
@@ -392,6 +431,7 @@ func (a *Assoc) outgoingAsked(p wire.Param) wire.ReconfigResult {
 		return wire.ReconfigDenied
 	}
 	a.reconf.add += n
+	a.reconf.look = true
 	return wire.ReconfigPerformed
 }
 
@@ -415,21 +455,23 @@ func (a *Assoc) reconfAnswered(now mono.Time, p wire.Param) {
 func (a *Assoc) reconfDone(_ mono.Time, result wire.ReconfigResult) {
 	r := a.reconf
 	a.timers.Stop(timerReconf)
-	r.busy, r.due = false, false
+	r.busy, r.due, r.look = false, false, true
 	ok := result == wire.ReconfigPerformed || result == wire.ReconfigNothingToDo
-	if r.sids == nil {
+	switch r.kind {
+	case endTheir:
+		return // the end itself follows, or nothing does
+	case addOurs, addTheir:
 		switch {
-		case ok && r.asks: // its own request to add them follows
-		case ok:
+		case !ok:
+			a.events.add(Event{Kind: EventReconfigRefused, Reason: result.String()})
+		case r.kind == addOurs: // else its own request to add them follows
 			a.outStreams += int(r.adds)
 			a.tx.SetStreams(a.outStreams)
 			a.events.add(Event{Kind: EventStreamsAdded, Reason: "outgoing"})
-		default:
-			a.events.add(Event{Kind: EventReconfigRefused, Reason: result.String()})
 		}
 		return
 	}
-	ev := Event{Kind: EventStreamEnded, Streams: r.sids}
+	ev := Event{Kind: EventStreamEnded, Streams: append([]uint16(nil), r.sids...)}
 	if ok {
 		for _, sid := range r.sids {
 			a.tx.ResetStream(sid)
@@ -437,6 +479,5 @@ func (a *Assoc) reconfDone(_ mono.Time, result wire.ReconfigResult) {
 	} else {
 		ev.Kind, ev.Reason = EventReconfigRefused, result.String()
 	}
-	r.sids = nil
 	a.events.add(ev)
 }

@@ -81,3 +81,27 @@ func TestAddStreams(t *testing.T) {
 	require.Len(t, p.b.got[uint16(out+99)], 10)
 	require.ErrorIs(t, a.AddStreams(p.now, 1<<16), assoc.ErrTooMany)
 }
+
+// A peer can be asked to end its side, and to add streams in its direction.
+func TestStopAndAskStreams(t *testing.T) {
+	p := newPair(t)
+	p.connect()
+	a, b := p.a.ents[0].Assoc, p.b.ents[0].Assoc
+	p.write(p.b, 3, pattern(50000))
+	require.NoError(t, a.StopStream(p.now, 3))
+	require.NoError(t, a.StopStream(p.now, 5))
+	p.run(time.Second)
+	require.Equal(t, []uint16{3, 5}, ended(p.b, assoc.EventStopAsked))
+	require.ElementsMatch(t, []uint16{3, 5}, ended(p.a, assoc.EventStreamReset))
+	require.ElementsMatch(t, []uint16{3, 5}, ended(p.b, assoc.EventStreamEnded))
+	require.Len(t, p.a.got[3], 50000, "what was sent before is delivered")
+
+	_, in := a.Streams()
+	require.NoError(t, a.AskStreams(p.now, 7))
+	p.run(time.Second)
+	_, more := a.Streams()
+	require.Equal(t, in+7, more)
+	out, _ := b.Streams()
+	require.Equal(t, more, out)
+	require.ErrorIs(t, a.AskStreams(p.now, 1<<16), assoc.ErrTooMany)
+}

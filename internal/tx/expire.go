@@ -148,6 +148,9 @@ func (s *Sender) report(m *Message) {
 	up.told = append(up.told, a)
 }
 
+// HasAbandoned reports whether NextAbandoned has something.
+func (s *Sender) HasAbandoned() bool { return s.up != nil && len(s.up.told) > 0 }
+
 // NextAbandoned returns the next message that was given up since the last call.
 func (s *Sender) NextAbandoned() (Abandoned, bool) {
 	if s.up == nil || len(s.up.told) == 0 {
