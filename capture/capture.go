@@ -197,7 +197,10 @@ func (c *Capture) Flush() error {
 	answer := make(chan struct{})
 	select {
 	case c.flush <- answer:
-		<-answer
+		select {
+		case <-answer:
+		case <-c.done: // closed at the same time: all is written
+		}
 	case <-c.done:
 	}
 	return c.Stats().Err

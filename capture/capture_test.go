@@ -353,6 +353,21 @@ func TestManyAtOnce(t *testing.T) {
 	require.Equal(t, 200, r.NInterfaces())
 }
 
+// TestFlushAndClose lets both come at once; nobody is left waiting.
+func TestFlushAndClose(t *testing.T) {
+	for range 200 {
+		c, err := capture.New(new(bytes.Buffer), nil)
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { c.Flush() })
+		}
+		c.Datagram(at, true, four, peer4, data(1))
+		require.NoError(t, c.Close())
+		wg.Wait()
+	}
+}
+
 // TestAllocations pins that taking a packet costs none once memory has grown.
 func TestAllocations(t *testing.T) {
 	w := &slow{gate: make(chan struct{})}

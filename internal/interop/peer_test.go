@@ -225,15 +225,11 @@ func (c *child) awaitLine(text string, fits func(string) bool) string {
 	}
 }
 
-// awaitEnd waits until the program has ended by itself, and returns everything it said and nobody awaited.
-func (c *child) awaitEnd() []string {
-	c.t.Helper()
-	select {
-	case <-c.done:
-	case <-time.After(patience):
-		require.FailNow(c.t, "the program does not end")
-	}
-	return c.lines
+// said returns what nobody has awaited.
+func (c *child) said() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.lines, "\n")
 }
 
 // freePort returns a UDP port that was free on a loopback address just now, for programs that must be told one.
