@@ -244,12 +244,13 @@ func (h *Host) udp(addr netip.Addr) (conn *net.UDPConn, err error) {
 }
 
 // crosses sends from one socket to another until a packet arrives. The first ones may fall into the time in which the
-// kernel brings the interfaces up.
+// kernel brings the interfaces up; when many laboratories are built at once, that takes seconds.
 func crosses(from, to *net.UDPConn) error {
 	dst := to.LocalAddr().(*net.UDPAddr).AddrPort()
 	var buf [16]byte
 	var sendErr error
-	for wait := 5 * time.Millisecond; wait < 2*time.Second; wait *= 2 {
+	wait := 5 * time.Millisecond
+	for start := time.Now(); time.Since(start) < 20*time.Second; wait = min(2*wait, time.Second) {
 		_, sendErr = from.WriteToUDPAddrPort([]byte("hello"), dst)
 		if err := to.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			return err
