@@ -18,12 +18,17 @@ var epoch = time.Now()
 
 // sendRecords writes numbered and stamped records in step, count of them, and catches up when it is late.
 func sendRecords(w io.Writer, count int) error {
+	return sendWhile(w, func() bool { count--; return count >= 0 })
+}
+
+// sendWhile does the same for as long as more says so.
+func sendWhile(w io.Writer, more func() bool) error {
 	rec := make([]byte, recordSize)
 	for i := range rec {
 		rec[i] = byte(i)
 	}
 	start := time.Now()
-	for i := range count {
+	for i := 0; more(); i++ {
 		time.Sleep(time.Until(start.Add(time.Duration(i) * recordEvery)))
 		binary.BigEndian.PutUint64(rec, uint64(i))
 		binary.BigEndian.PutUint64(rec[8:], uint64(time.Since(epoch)))
