@@ -48,6 +48,18 @@ func (a *Assoc) adrift(now mono.Time, p *path.Path, why heartbeat.Reason) bool {
 
 const wholeFlight = 1 << 62
 
+// refused takes a send that was refused on a path for which no other can stand in: it is tried again in a moment. A link
+// that has come back has its routes a little later. While the path's own end is known to be gone, that is waited for.
+func (a *Assoc) refused(now mono.Time, p *path.Path) {
+	if a.state == Closed || p.Down() || a.paths.Data(now) != p {
+		return
+	}
+	p.Refused(now)
+	a.paths.Touch()
+	a.stats.Retargeted += uint64(a.tx.RetargetSince(p.ID, p.LastData(), wholeFlight))
+	a.driftChecked(p)
+}
+
 // driftChecked ends the drift when nothing is out any more.
 func (a *Assoc) driftChecked(p *path.Path) {
 	if a.tx.InFlight(p.ID) == 0 {

@@ -82,6 +82,7 @@ func (a *Assoc) SendFailed(now mono.Time, id locator.PathID, full bool) {
 	}
 	p.Stats.SendErrors++
 	a.verdict(now, p, p.Mon.SendFailed(now.Std()))
+	a.refused(now, p)
 }
 
 // SetPrimary makes a path the preferred one for data (RFC 9260 section 11.1.6, SETPRIMARY).

@@ -166,11 +166,11 @@ func (t *Table) Data(now mono.Time) *Path {
 	bestRank := rankNone
 	for _, p := range t.paths {
 		r := t.rank(p, now)
-		switch r {
-		case rankBlocked:
-			t.recheck = mono.Min(t.recheck, p.blockedUntil)
-		case rankNone:
+		if r == rankNone {
 			continue
+		}
+		if p.Blocked(now) {
+			t.recheck = mono.Min(t.recheck, p.blockedUntil)
 		}
 		if r < bestRank || (r == bestRank && t.better(p, best, r)) {
 			best, bestRank = p, r

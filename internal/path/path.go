@@ -234,6 +234,13 @@ func (p *Path) LastData() mono.Time { return p.lastData }
 // full; nobody waits for the socket.
 func (p *Path) SocketFull(now mono.Time) {
 	p.Stats.Blocked++
+	p.block(now)
+}
+
+// Refused notes that the system refused a packet while no other path can take it: the next try waits for a moment likewise.
+func (p *Path) Refused(now mono.Time) { p.block(now) }
+
+func (p *Path) block(now mono.Time) {
 	p.blockedFor = min(max(2*p.blockedFor, time.Millisecond), 100*time.Millisecond)
 	if p.blockedUntil != 0 && now.Sub(p.blockedUntil) > time.Second {
 		p.blockedFor = time.Millisecond
