@@ -408,6 +408,9 @@ func (a *Assoc) adopt(now mono.Time, an *answer) {
 		}
 	}
 	a.layPaths(now, an.from, an.addrs, a.dialledLocators(), an.plain)
+	if p := a.paths.Get(0); p != nil && an.rtt > 0 {
+		p.RTO.SampleAt(now, an.rtt)
+	}
 	for pair, tr := range s.sent {
 		if p := a.paths.Find(a.socket(pair.Local), pair.Peer.AddrPort()); p != nil {
 			p.Stats.PacketsSent += tr.PacketsSent

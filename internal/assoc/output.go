@@ -113,12 +113,13 @@ func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
 	}
 	p := a.paths.Get(locator.PathID(a.probing))
 	alt := a.paths.Alternate(now, p, true)
+	budget := 1
 	if alt == nil {
-		a.tx.StopProbe(p.ID)
-		return false
+		alt = p // the tail, see probeTail
+	} else {
+		budget = alt.Budget(now, a.tx.InFlight(alt.ID))
 	}
-	budget := alt.Budget(now, a.tx.InFlight(alt.ID))
-	if budget <= 0 {
+	if budget <= 0 || a.probed >= 2 && p.Suspect.RestAt != 0 {
 		return false
 	}
 	b, ok := a.openPacket(alt, out)

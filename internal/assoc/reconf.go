@@ -15,7 +15,7 @@ import (
 
 // Errors of EndStream and AddStreams.
 var (
-	ErrNoReconfig = errors.New("the peer does not support stream re-configuration (RFC 6525)")
+	ErrNoReconfig = errors.New("one side does not support stream re-configuration (RFC 6525)")
 	ErrTooMany    = errors.New("more streams than an association can have")
 )
 
@@ -83,7 +83,7 @@ func (a *Assoc) EndStream(now mono.Time, sid uint16) error {
 		return ErrNotOpen
 	case a.state != Established:
 		return ErrClosing
-	case !a.peer.Reconfig:
+	case !a.cfg.reconfig() || !a.peer.Reconfig:
 		return ErrNoReconfig
 	}
 	r := a.reconfig()
@@ -99,7 +99,7 @@ func (a *Assoc) StopStream(now mono.Time, sid uint16) error {
 		return ErrNotOpen
 	case a.state != Established:
 		return ErrClosing
-	case !a.peer.Reconfig:
+	case !a.cfg.reconfig() || !a.peer.Reconfig:
 		return ErrNoReconfig
 	}
 	r := a.reconfig()
@@ -112,7 +112,7 @@ func (a *Assoc) AddStreams(now mono.Time, n int) error {
 	switch {
 	case a.state != Established:
 		return ErrNotOpen
-	case !a.peer.Reconfig:
+	case !a.cfg.reconfig() || !a.peer.Reconfig:
 		return ErrNoReconfig
 	case n < 1 || a.outStreams+n > 1<<16-1:
 		return ErrTooMany
@@ -128,7 +128,7 @@ func (a *Assoc) AskStreams(now mono.Time, n int) error {
 	switch {
 	case a.state != Established:
 		return ErrNotOpen
-	case !a.peer.Reconfig:
+	case !a.cfg.reconfig() || !a.peer.Reconfig:
 		return ErrNoReconfig
 	case n < 1 || a.inStreams+n > a.cfg.MaxStreams:
 		return ErrTooMany

@@ -35,7 +35,13 @@ func NewServer(cfg *Config, local []locator.Locator, now mono.Time, ck *Cookie) 
 	a.myTag = ck.MyTag
 	a.takeCookie(ck)
 	a.layPaths(now, ck.From, ck.Addrs, nil, false)
-	a.confirm(now, a.paths.Get(0))
+	p := a.paths.Get(0)
+	a.confirm(now, p)
+	if rtt := now.Sub(ck.Created); rtt < cfg.RTO.Initial {
+		// The cookie's way there and back: each INIT ACK has a cookie of its own, so Karn's rule holds but for a COOKIE ECHO
+		// sent twice, which makes the sample too long and no more.
+		p.RTO.SampleAt(now, rtt)
+	}
 	a.established(now)
 	return a
 }

@@ -172,6 +172,7 @@ func (a *Assoc) suspect(now mono.Time, p *path.Path) {
 	alt := a.paths.Alternate(now, p, true)
 	if alt == nil {
 		a.askFailed(now)
+		a.probeTail(now, p)
 		return
 	}
 	p.Suspect.Alt = alt.ID
@@ -194,6 +195,18 @@ const (
 	stuckLeave  = 5
 	stuckTime   = 200 * time.Millisecond // and the least time they take together
 )
+
+// probeTail sends the lowest and the highest TSN once more on the silent path itself when there is no other: a tail that was
+// lost is mended a timeout earlier (compare RFC 8985 section 7). The window does not move for it.
+func (a *Assoc) probeTail(now mono.Time, p *path.Path) {
+	p.Suspect.RestAt = now.Add(time.Hour) // never the rest
+	a.probed = 0
+	if a.probing >= 0 {
+		a.tx.StopProbe(locator.PathID(a.probing))
+	}
+	a.probing = int8(p.ID)
+	a.tx.StartProbe(p.ID)
+}
 
 // askFailed asks the paths in doubt at once: the one in use has fallen silent and there is no other.
 func (a *Assoc) askFailed(now mono.Time) {
