@@ -54,9 +54,9 @@ func (a *Association) Paths() []PathInfo {
 			PacketsSent: p.Stats.PacketsSent, PacketsReceived: p.Stats.PacketsReceived,
 			BytesSent: p.Stats.BytesSent, BytesReceived: p.Stats.BytesReceived,
 			DataSent: p.Stats.DataSent, DataResent: p.Stats.DataResent, DataLost: p.Stats.Lost,
-			Timeouts: p.Stats.Timeouts, ProbeTimeouts: p.Stats.ProbeTimeouts,
-			HeartbeatsSent: p.Stats.HeartbeatsSent, HeartbeatsAcked: p.Stats.HeartbeatsAcked,
-			Chosen: p.Stats.Chosen, SocketFull: p.Stats.Blocked, SendErrors: p.Stats.SendErrors,
+			Timeouts: uint64(p.Stats.Timeouts), ProbeTimeouts: uint64(p.Stats.ProbeTimeouts),
+			HeartbeatsSent: uint64(p.Stats.HeartbeatsSent), HeartbeatsAcked: uint64(p.Stats.HeartbeatsAcked),
+			Chosen: uint64(p.Stats.Chosen), SocketFull: uint64(p.Stats.Blocked), SendErrors: uint64(p.Stats.SendErrors),
 			Unreachable: uint64(p.Stats.Unreachable), TooBig: uint64(p.Stats.TooBig),
 		}
 	}

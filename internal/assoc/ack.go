@@ -112,11 +112,11 @@ func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdv
 		p.RTO.SampleAt(now, pa.RTT)
 	}
 	if pa.Bytes > 0 {
-		p.CC.OnAck(ackOf(now, pa, cumAdvanced, p.RTO.SRTT()))
+		p.CC().OnAck(ackOf(now, pa, cumAdvanced, p.RTO.SRTT()))
 	}
 	if pa.Lost > 0 {
 		p.Stats.Lost += uint64(pa.Lost)
-		p.CC.OnLoss(lossOf(now, pa, flight))
+		p.CC().OnLoss(lossOf(now, pa, flight))
 	}
 	p.Acked(now, pa.OldestAcked, flight)
 	if pa.Sole || pa.AckSent != 0 {

@@ -166,7 +166,7 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 	a.out.shutdown, a.out.shutAck = false, false
 	for _, p := range a.paths.All() {
 		p.StopT3()
-		p.CC.Restart(now)
+		p.RestartCC(now)
 		p.RTO.Init(a.cfg.RTO)
 		p.Mon.Init(&a.cfg.Heartbeat, now.Std(), p.Confirmed()) // nobody answers the old heartbeats
 		p.Suspect = path.Suspicion{Floor: now}

@@ -71,10 +71,11 @@ type PathInfo struct {
 func (a *Assoc) Paths(buf []PathInfo) []PathInfo {
 	cur := a.paths.Current()
 	for _, p := range a.paths.All() {
+		window, slow := p.Window()
 		buf = append(buf, PathInfo{
 			Path: p.Path, State: p.State(), Since: p.Mon.Since(), Primary: p == a.paths.Primary(), Current: p == cur,
 			Retired: a.paths.Retired(p), Suspected: p.Suspect.Since != 0, Errors: p.Mon.Errors(), SRTT: p.RTO.SRTT(),
-			RTT: p.RTO.MinRTT(), RTO: p.RTO.RTO(), Window: p.CC.Window(), SlowStart: p.CC.InSlowStart(),
+			RTT: p.RTO.MinRTT(), RTO: p.RTO.RTO(), Window: window, SlowStart: slow,
 			InFlight: a.tx.InFlight(p.ID), Payload: p.Payload, Stats: p.Stats, Heartbeats: p.Mon.Stats(),
 		})
 	}

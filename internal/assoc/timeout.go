@@ -117,7 +117,7 @@ func (a *Assoc) applyLosses(now mono.Time, sc *ackScratch) {
 	for i, p := range a.paths.All() {
 		if pa := &sc.res.Paths[i]; pa.Lost > 0 {
 			p.Stats.Lost += uint64(pa.Lost)
-			p.CC.OnLoss(lossOf(now, pa, a.tx.InFlight(p.ID)))
+			p.CC().OnLoss(lossOf(now, pa, a.tx.InFlight(p.ID)))
 			if a.tx.InFlight(p.ID) == 0 {
 				p.StopT3()
 			}
@@ -162,7 +162,7 @@ func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
 		a.zwp++
 		return
 	}
-	p.CC.OnTimeout(now, flight)
+	p.CC().OnTimeout(now, flight)
 	a.tx.Timeout(p.ID)
 	if p.Down() {
 		p.RTO.Backoff() // known, and no news about the peer

@@ -46,7 +46,7 @@ func (a *Assoc) verdictFor(now mono.Time, p *path.Path, v heartbeat.Verdict, why
 		p.Drift = path.Drift{}
 	}
 	if v.Reason == heartbeat.Confirmed {
-		p.CC.Restart(now)
+		p.RestartCC(now)
 	}
 	reason := v.Reason.String()
 	if why != "" {

@@ -48,12 +48,12 @@ func (c *pacer) init(max int, off bool) {
 // round trip, by enough to let slow start double it and avoidance grow: it is there to break up bursts, the window decides
 // what is under way.
 func (p *Path) cost(bytes int) time.Duration {
-	srtt, w := p.RTO.SRTT(), p.CC.Window()
-	if p.pace.off || srtt < shortest || w <= p.pace.max*p.Payload {
+	srtt, w := p.RTO.SRTT(), p.CC().Window()
+	if c := &p.carry().pace; c.off || srtt < shortest || w <= c.max*p.Payload {
 		return 0
 	}
 	d := time.Duration(int64(srtt) * int64(bytes) / int64(w))
-	if p.CC.Doubling() {
+	if p.CC().Doubling() {
 		return d / 2
 	}
 	return d * 4 / 5
@@ -61,7 +61,7 @@ func (p *Path) cost(bytes int) time.Duration {
 
 // spend takes a packet with that many bytes of DATA that has left.
 func (p *Path) spend(now mono.Time, bytes int) {
-	c := &p.pace
+	c := &p.carry().pace
 	if d := p.cost(bytes); d > 0 {
 		quantum := max(quantumTime, p.cost(quantumPackets*p.Payload))
 		credit := max(quantum, min(p.RTO.SRTT()/8, creditMost))
@@ -84,12 +84,15 @@ func (p *Path) spend(now mono.Time, bytes int) {
 // held reports whether nothing may leave yet.
 func (p *Path) held(now mono.Time) bool {
 	p.Release(now)
-	return p.pace.hold != 0
+	return p.flow != nil && p.flow.pace.hold != 0
 }
 
 // Release lets the next burst go when its time has come.
 func (p *Path) Release(now mono.Time) {
-	if c := &p.pace; c.hold != 0 && !now.Before(c.hold) {
+	if p.flow == nil {
+		return
+	}
+	if c := &p.flow.pace; c.hold != 0 && !now.Before(c.hold) {
 		c.hold = 0
 		c.burst = c.max
 	}
@@ -97,7 +100,10 @@ func (p *Path) Release(now mono.Time) {
 
 // Answered lets a new burst go where nothing is spread: a SACK arrived, whichever path it covers.
 func (p *Path) Answered() {
-	c := &p.pace
+	if p.flow == nil {
+		return
+	}
+	c := &p.flow.pace
 	if c.burst <= 0 {
 		c.hold = 0
 	}
@@ -105,4 +111,9 @@ func (p *Path) Answered() {
 }
 
 // Held returns when the next burst may go; zero while nothing is held back.
-func (p *Path) Held() mono.Time { return p.pace.hold }
+func (p *Path) Held() mono.Time {
+	if p.flow == nil {
+		return 0
+	}
+	return p.flow.pace.hold
+}

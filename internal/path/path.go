@@ -40,16 +40,17 @@ type Path struct {
 	Payload int  // bytes of UDP payload a packet may have now
 	Dialled bool // we dialled this peer locator; the peer alone cannot make us probe it fast
 	down    bool // a local fault: link or address gone
+	plan    plan
+	flow    *flow // nil until data takes the path
 
 	Mon heartbeat.Monitor
 	RTO rto.Estimator
-	CC  cc.Controller
 
 	Suspect Suspicion
 	Drift   Drift
 	Heard   mono.Time // latest sending time of what was acknowledged by way of this path
 	Prompt  bool      // the last packet with DATA asked for a SACK at once (I bit)
-	Stuck   int       // questions asked of the path since data was last acknowledged that only it carried
+	Stuck   int16     // questions asked of the path since data was last acknowledged that only it carried
 	StuckAt mono.Time // the first of them
 	Stats   Stats
 
@@ -59,7 +60,6 @@ type Path struct {
 
 	t3       mono.Time // RFC 9260 section 6.3.2
 	lastData mono.Time // when DATA was last sent here, for the idle restart
-	pace     pacer
 
 	blockedUntil mono.Time
 	blockedFor   time.Duration
@@ -70,7 +70,7 @@ type Suspicion struct {
 	Since      mono.Time // zero: no suspicion
 	Alt        locator.PathID
 	AltAnswers bool // something sent on an alternate after Since was answered
-	Rounds     int
+	Rounds     uint16
 	RestAt     mono.Time // from here on everything outstanding is copied, not only the lowest TSN and the tail
 	Floor      mono.Time // the last suspicion was cleared here: the probe timeout runs from no earlier
 }
@@ -87,19 +87,19 @@ type Stats struct {
 	PacketsSent, PacketsReceived uint64
 	BytesSent, BytesReceived     uint64
 	DataSent, DataResent         uint64 // payload bytes of DATA, first and repeated transmissions
-	SizeProbes                   uint64 // packets that asked whether a larger size passes
 	DataCopied                   uint64 // payload bytes of copies (policy Redundant)
-	Timeouts                     uint64 // T3-rtx expirations
-	ProbeTimeouts                uint64 // expirations of the fast detector
 	Lost                         uint64 // payload bytes found lost by order of acknowledgement
-	HeartbeatsSent               uint64
-	HeartbeatsAcked              uint64
-	Chosen, Left                 uint64 // became, ceased to be the path for data
-	Blocked                      uint64 // the socket's buffer was full
-	SendErrors                   uint64
+	SizeProbes                   uint32 // packets that asked whether a larger size passes
+	Timeouts                     uint32 // T3-rtx expirations
+	ProbeTimeouts                uint32 // expirations of the fast detector
+	HeartbeatsSent               uint32
+	HeartbeatsAcked              uint32
+	Chosen, Left                 uint32 // became, ceased to be the path for data
+	Blocked                      uint32 // the socket's buffer was full
+	SendErrors                   uint32
 	Unreachable                  uint32 // ICMP messages that the peer cannot be reached this way
 	TooBig                       uint32 // ICMP messages that a packet was too large for the path
-	Oversize                     uint64 // packets sent without DF because a chunk was larger than the path
+	Oversize                     uint32 // packets sent without DF because a chunk was larger than the path
 }
 
 // Init makes p the named path. cfg.Heartbeat must outlive it.
@@ -109,15 +109,7 @@ func (p *Path) Init(cfg *Config, name locator.Path, socket int, now mono.Time, c
 		p.Payload = BasePayload
 	}
 	p.RTO.Init(cfg.RTO)
-	p.pace.init(cfg.MaxBurst, cfg.NoPacing)
-	c := cfg.CC
-	c.MTU, c.IPv6 = p.maxChunk(), !name.Peer.Addr.Unmap().Is4()
-	if c.Limit == 0 {
-		// Our own receiver answers a batch of packets with one SACK, so the two packets of RFC 3465 would starve the flow;
-		// the burst limit keeps what one SACK lets go in bounds.
-		c.Limit = p.pace.max
-	}
-	p.CC = cc.New(cfg.Congestion, c)
+	p.planFlow(cfg)
 	p.Mon.Init(cfg.Heartbeat, now.Std(), confirmed)
 }
 
@@ -141,9 +133,9 @@ func (p *Path) Budget(now mono.Time, inFlight int) int {
 	if p.Blocked(now) {
 		return 0
 	}
-	n := p.CC.Budget(inFlight)
+	n := p.CC().Budget(inFlight)
 	if n > 0 && p.held(now) {
-		p.CC.OnHeld(now, inFlight)
+		p.CC().OnHeld(now, inFlight)
 		return 0
 	}
 	return n
@@ -176,7 +168,7 @@ func (p *Path) CopySent(now mono.Time, n int) {
 
 // left accounts n payload bytes that have left to the congestion window and the pacer.
 func (p *Path) left(now mono.Time, n int) {
-	p.CC.OnSent(n)
+	p.CC().OnSent(n)
 	p.spend(now, n)
 }
 
@@ -187,7 +179,7 @@ func (p *Path) Idle(now mono.Time) {
 		return
 	}
 	if idle := now.Sub(p.lastData); idle > p.RTO.RTO() {
-		p.CC.OnIdle(now, idle, p.RTO.RTO())
+		p.CC().OnIdle(now, idle, p.RTO.RTO())
 	}
 }
 
@@ -264,7 +256,9 @@ const SmallPayload = 576 - 28
 // Resize changes the size of packets.
 func (p *Path) Resize(payload int) {
 	p.Payload = payload
-	p.CC.SetMTU(p.maxChunk())
+	if p.flow != nil {
+		p.flow.cc.SetMTU(p.maxChunk())
+	}
 }
 
 // Shrink reduces the path to SmallPayload: an MTU black hole lets small packets, heartbeats among them, pass. Chunks cut
