@@ -169,8 +169,8 @@ func TestOnlyLinkGoesAndComes(t *testing.T) {
 	t.Logf("for %.1f ms there was no link; %v", ms(restored-fault), s.between(s.start+200*time.Millisecond, fault, time.Hour))
 }
 
-// dialError dials what cannot be reached and returns the error and how long that took.
-func dialError(t *testing.T, h *netlab.Host, local, remote string) (string, error, time.Duration) {
+// dialError dials what cannot be reached and returns how long that took and the error.
+func dialError(t *testing.T, h *netlab.Host, local, remote string) (time.Duration, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -185,7 +185,7 @@ func dialError(t *testing.T, h *netlab.Host, local, remote string) (string, erro
 	took := time.Since(start)
 	require.Error(t, err)
 	require.NoError(t, ctx.Err(), "long before the deadline")
-	return err.Error(), err, took
+	return took, err
 }
 
 // TestDialClosedPort dials hosts on which nobody has the UDP port. Their kernels say so, and the error comes at once and
@@ -193,13 +193,13 @@ func dialError(t *testing.T, h *netlab.Host, local, remote string) (string, erro
 func TestDialClosedPort(t *testing.T) {
 	for _, six := range [][]int{nil, {0, 1}, {1}} {
 		l := lab(t, netlab.Options{Delay: 10 * time.Millisecond})
-		text, err, took := dialError(t, l.A, pool(l.A, 2, "", six...), pool(l.B, 2, port, six...))
-		t.Logf("%v: %s", took.Round(time.Millisecond), text)
+		took, err := dialError(t, l.A, pool(l.A, 2, "", six...), pool(l.B, 2, port, six...))
+		t.Logf("%v: %v", took.Round(time.Millisecond), err)
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		for i := range 2 {
 			ad := addr(l.B, i, six...).String()
-			require.Contains(t, text, ad)
-			require.Contains(t, text, "port unreachable from "+ad)
+			require.ErrorContains(t, err, ad)
+			require.ErrorContains(t, err, "port unreachable from "+ad)
 		}
 		var op *net.OpError
 		require.ErrorAs(t, err, &op)
@@ -210,16 +210,16 @@ func TestDialClosedPort(t *testing.T) {
 // TestDialWithoutRoute dials an address that nobody knows a way to: the routers say so, or our own kernel.
 func TestDialWithoutRoute(t *testing.T) {
 	l := lab(t, netlab.Options{})
-	text, _, took := dialError(t, l.A, pool(l.A, 2, ""), "10.77.0.1:5000")
-	t.Logf("%v: %s", took.Round(time.Millisecond), text)
-	require.Contains(t, text, "10.77.0.1")
-	require.Contains(t, text, "unreachable")
+	took, err := dialError(t, l.A, pool(l.A, 2, ""), "10.77.0.1:5000")
+	t.Logf("%v: %v", took.Round(time.Millisecond), err)
+	require.ErrorContains(t, err, "10.77.0.1")
+	require.ErrorContains(t, err, "unreachable")
 
 	require.NoError(t, l.A.LinkDown(0))
 	require.NoError(t, l.A.LinkDown(1))
-	text, _, took = dialError(t, l.A, pool(l.A, 2, ""), pool(l.B, 2, port))
-	t.Logf("%v: %s", took.Round(time.Millisecond), text)
-	require.Contains(t, text, "network is unreachable")
+	took, err = dialError(t, l.A, pool(l.A, 2, ""), pool(l.B, 2, port))
+	t.Logf("%v: %v", took.Round(time.Millisecond), err)
+	require.ErrorContains(t, err, "network is unreachable")
 }
 
 // TestDialOneDead dials two locators of which the first is dead in one way or the other.
