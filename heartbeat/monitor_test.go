@@ -348,3 +348,27 @@ func TestSendErrorsDoNotPutOffHeartbeats(t *testing.T) {
 	m.SendFailed(at)
 	require.False(t, m.Due(at))
 }
+
+// TestReports are what others say of a path: each puts an Active one in doubt without counting an error, asks it at once, and
+// moves no other state.
+func TestReports(t *testing.T) {
+	for _, tt := range []struct {
+		say    func(m *Monitor) Verdict
+		reason Reason
+	}{
+		{func(m *Monitor) Verdict { return m.Suspect(epoch) }, ProbeVerdict},
+		{func(m *Monitor) Verdict { return m.Stuck(epoch) }, DataStuck},
+		{func(m *Monitor) Verdict { return m.Unreachable(epoch) }, Unreachable},
+	} {
+		var m Monitor
+		m.Init(nil, epoch, true)
+		require.Equal(t, Verdict{From: Active, To: PotentiallyFailed, Reason: tt.reason}, tt.say(&m))
+		require.True(t, m.Due(epoch), tt.reason)
+		require.Zero(t, m.Errors())
+		require.False(t, tt.say(&m).Changed())
+		m.Fault(epoch, true)
+		require.Equal(t, Verdict{From: Inactive, To: Inactive, Reason: tt.reason}, tt.say(&m))
+		m.Init(nil, epoch, false)
+		require.False(t, tt.say(&m).Changed(), "nothing is expected of an unconfirmed path")
+	}
+}

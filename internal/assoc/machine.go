@@ -32,11 +32,21 @@ func (a *Assoc) LocalFault(now mono.Time, local int, down bool, why string) {
 	}
 }
 
+// doubtFault lets a heartbeat try a path whose own end is said to be gone, once: it may work all the same, by another link.
+// The heartbeat goes a moment later, since one from before the fault proves nothing.
+func (a *Assoc) doubtFault(now mono.Time, p *path.Path) {
+	if p.Confirmed() {
+		p.Mon.Probe(now.Add(time.Millisecond).Std())
+	}
+}
+
 func (a *Assoc) localFault(now mono.Time, p *path.Path, down bool, why string) {
 	p.SetDown(down)
 	a.paths.Touch()
 	v := p.Mon.Fault(now.Std(), down)
-	if !down {
+	if down {
+		a.doubtFault(now, p)
+	} else {
 		// The timeout was doubled for a reason that is gone, and what was sent into the void need not wait for it.
 		p.RTO.ResetBackoff()
 		p.Drift = path.Drift{}

@@ -284,6 +284,9 @@ func (a *Assoc) answered(now mono.Time, by *path.Path) {
 func (a *Assoc) confirm(now mono.Time, p *path.Path) {
 	v := p.Mon.Confirm(now.Std())
 	a.paths.Touch()
+	if p.Down() {
+		a.doubtFault(now, p)
+	}
 	if v.Changed() {
 		a.events.add(Event{Kind: EventPath, Path: p.Path, From: v.From, To: v.To, Reason: "handshake"})
 	}

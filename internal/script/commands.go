@@ -33,7 +33,7 @@ func init() {
 		"connect":   cmdConnect,   // connect a b quiet: listen, dial, and wait until both are up; quiet prints nothing
 		"link":      cmdLink,      // link a1-b1 down: see simnet.Shape.Set; link a1>b1 for one direction
 		"filter":    cmdFilter,    // filter a1>b1 SACK count=2: lose the packets that hold a chunk of that type; without a type: no more
-		"interface": cmdInterface, // interface a1 down: a local fault, which the endpoint is told
+		"interface": cmdInterface, // interface a1 down: a local fault, which the endpoint is told; silent=yes: it is not; net=untouched: wrongly
 		"nat":       cmdNAT,       // nat c1 a1,a2: these addresses seem to be c1 with other ports; nat forget: new ports
 		"send":      cmdSend,      // send a 1MB stream=3 message=1000 ppid=7 unordered
 		"stream":    cmdStream,    // stream a 100B every=10ms for=3s: records at regular times, which gaps measures
@@ -276,7 +276,9 @@ func cmdInterface(c *call) error {
 		return fmt.Errorf("no address %q", c.arg(0))
 	}
 	up := c.arg(1) == "up"
-	c.w.Net.SetInterface(a, up)
+	if c.key("net", "") != "untouched" {
+		c.w.Net.SetInterface(a, up)
+	}
 	for _, h := range c.w.Hosts {
 		if i := slices.Index(h.Sim.Addrs, a); i >= 0 && c.key("silent", "") == "" {
 			h.SetFault(i, !up)
