@@ -61,12 +61,14 @@ type Config struct {
 	NoOffload bool
 
 	// SendBuffer is how many bytes one association holds that are written and not acknowledged. Write waits when it is
-	// full. Default 1 MiB, range 16 KiB to 1 GiB. A path of 100 ms carries at most 80 Mbit/s per MiB.
-	SendBuffer int
+	// full. Default 1 MiB, range 16 KiB to 1 GiB. A path of 100 ms carries at most 80 Mbit/s per MiB, so it grows with the
+	// congestion window of the path, up to MaxSendBuffer. Default of that: 16 MiB, or SendBuffer if that is set.
+	SendBuffer, MaxSendBuffer int
 
 	// ReceiveWindow is how much memory one association may fill with what nobody has read yet. It counts memory, not
-	// bytes of payload. Default 1 MiB, range 4 KiB to 1 GiB.
-	ReceiveWindow int
+	// bytes of payload. Default 1 MiB, range 4 KiB to 1 GiB. It grows to twice what is read per round trip and more, up to
+	// MaxReceiveWindow. Default of that: 16 MiB, or ReceiveWindow if that is set.
+	ReceiveWindow, MaxReceiveWindow int
 
 	// Memory bounds what all associations of one set of sockets hold together, read and written. As it fills, the
 	// windows of all shrink alike. Default 256 MiB, at least 1 MiB.
@@ -170,6 +172,29 @@ type Config struct {
 	// side.
 	NoStreamReset bool
 
+	// Congestion is the congestion control of every path. Default CUBIC.
+	Congestion Congestion
+
+	// SlowStartLimit is how many packets a path's congestion window may grow by per acknowledgement in slow start, L of
+	// RFC 9260 section 7.2.1. Default MaxBurst, since our receivers acknowledge a batch of packets at once. Range 1 to 1024.
+	SlowStartLimit int
+
+	// MaxBurst is how many packets leave a path at once where its window is not spread over the round trip: round trips
+	// below 2 ms, windows of no more than MaxBurst packets. Default 64, range 1 to 1024 (Max.Burst, RFC 9260 section 6.1 D).
+	MaxBurst int
+
+	// NoPacing never spreads a congestion window over the round trip.
+	NoPacing bool
+
+	// NoDelayExit ends the first slow start with a loss only. Otherwise it also ends when the round trip grows (HyStart++,
+	// RFC 9406), before the queue that it fills spills.
+	NoDelayExit bool
+
+	// PlainRecovery recovers from losses by the letter of RFC 9260 section 7.2: after a reduction nothing leaves until what
+	// is under way fits the new window, and each timeout in a row halves the threshold. Otherwise what leaves follows what
+	// arrives (RFC 6937), and a second timeout leaves the threshold where the first put it (RFC 5681 section 3.1).
+	PlainRecovery bool
+
 	// NoProbeTimeout switches the fast failure detector off, so that T3-rtx and heartbeats alone find failures.
 	NoProbeTimeout bool
 
@@ -193,7 +218,8 @@ type Config struct {
 }
 
 // RFC9260 returns a Config with the values of RFC 9260 section 16 and without what that RFC does not have: the probe
-// timeout, the plain INIT, staggered INITs, padding and the larger initial window.
+// timeout, the plain INIT, staggered INITs, padding, CUBIC, pacing, HyStart++, proportional rate reduction and the larger
+// initial window.
 func RFC9260() *Config {
 	hb := heartbeat.RFC9260Config()
 	return &Config{
@@ -206,6 +232,13 @@ func RFC9260() *Config {
 		Heartbeat:       &hb,
 		CookieLife:      time.Minute,
 		InitialPackets:  -1,
+
+		Congestion:     NewReno,
+		SlowStartLimit: 1,
+		MaxBurst:       4,
+		NoPacing:       true,
+		NoDelayExit:    true,
+		PlainRecovery:  true,
 
 		NoPartialReliability: true,
 		NoStreamReset:        true,
@@ -226,6 +259,7 @@ const (
 	defaultBacklog      = 128
 	defaultSendBuffer   = 1 << 20
 	defaultWindow       = 1 << 20
+	defaultMost         = 16 << 20
 	defaultMemory       = 256 << 20
 	defaultAssociations = 1 << 20
 	defaultInits        = 10_000
@@ -239,8 +273,10 @@ func (c *Config) withDefaults() *Config {
 	}
 	or(&d.SocketReadBuffer, defaultSocketBuffer)
 	or(&d.SocketWriteBuffer, defaultSocketBuffer)
-	or(&d.SendBuffer, defaultSendBuffer)
-	or(&d.ReceiveWindow, defaultWindow)
+	or(&d.MaxSendBuffer, orElse(d.SendBuffer, defaultMost))
+	or(&d.MaxReceiveWindow, orElse(d.ReceiveWindow, defaultMost))
+	or(&d.SendBuffer, min(defaultSendBuffer, d.MaxSendBuffer))
+	or(&d.ReceiveWindow, min(defaultWindow, d.MaxReceiveWindow))
 	or(&d.Memory, defaultMemory)
 	or(&d.MaxAssociations, defaultAssociations)
 	or(&d.Backlog, defaultBacklog)
@@ -286,6 +322,11 @@ func (c *Config) check() error {
 		{"MaxSegment", int64(orZero(c.MaxSegment, 64)), 64, 65535},
 		{"RedundantPaths", int64(orZero(c.RedundantPaths, 2)), 2, locator.MaxPaths},
 		{"Policy", int64(c.Policy), 0, int64(LowestLatency)},
+		{"Congestion", int64(c.Congestion), int64(CUBIC), int64(NewReno)},
+		{"SlowStartLimit", int64(c.SlowStartLimit), 0, 1024},
+		{"MaxBurst", int64(c.MaxBurst), 0, 1024},
+		{"MaxSendBuffer", int64(c.MaxSendBuffer), int64(c.SendBuffer), 1 << 30},
+		{"MaxReceiveWindow", int64(c.MaxReceiveWindow), int64(c.ReceiveWindow), 1 << 30},
 		{"MessageSize", int64(c.MessageSize), 1, 64 << 10},
 		{"MaxPayload", int64(c.MaxPayload), -1 << 31, 65504},
 		{"AssocMaxRetrans", int64(c.AssocMaxRetrans), 0, 255},
@@ -346,9 +387,16 @@ func (c *Config) core() assoc.Config {
 		OutStreams:      c.OutStreams,
 		InStreams:       c.InStreams,
 		Window:          c.ReceiveWindow,
+		MaxWindow:       c.MaxReceiveWindow,
 		SackDelay:       c.SackDelay,
 		Payload:         c.PathPayload,
 		InitialPackets:  c.InitialPackets,
+		Congestion:      c.Congestion.kind(),
+		SlowStart:       c.SlowStartLimit,
+		MaxBurst:        c.MaxBurst,
+		NoPacing:        c.NoPacing,
+		NoDelayExit:     c.NoDelayExit,
+		PlainRecovery:   c.PlainRecovery,
 		CookieLife:      c.CookieLife,
 		Stagger:         off[time.Duration](c.NoStagger),
 		PlainAfter:      off[time.Duration](c.NoPlainInit),
@@ -385,6 +433,7 @@ func (c *Config) node(keepIdle time.Duration, onClose func()) driver.Config {
 		StrictAnswers:   c.StrictAnswers,
 		Memory:          c.Memory,
 		SendBuffer:      c.SendBuffer,
+		MaxSendBuffer:   c.MaxSendBuffer,
 		Merge:           c.AllStreams,
 		KeepIdle:        keepIdle,
 		Logger:          c.Logger,

@@ -74,6 +74,7 @@ type Assoc struct {
 	lastSack   mono.Time // last SACK from the peer
 	sackFrom   locator.PathID
 	sack       sackChoice
+	asked      bool   // a heartbeat was asked for, to measure the round trip of a path that only brings data
 	busy       bool   // data was sent or received since the monitors were last told
 	zwp        int    // zero window probes in a row (RFC 9260 section 6.1 A)
 	redundant  int    // paths that carry each redundant message; zero until one was sent

@@ -21,6 +21,7 @@ type Config struct {
 	InStreams  int // incoming streams allowed at most, default 2048
 
 	Window    int           // receive window in bytes of memory, default 1 MiB
+	MaxWindow int           // up to which it grows as paths need it; default Window if that is set, else 16 MiB
 	SackDelay time.Duration // default 20 ms; at most 500 ms (RFC 9260 section 6.2)
 	SackEvery int           // packets with DATA per SACK, default 2 (RFC 9260 section 6.2)
 
@@ -84,7 +85,11 @@ func (c *Config) Fill() {
 	def(&c.MaxInitRetrans, 8)
 	def(&c.OutStreams, 1024)
 	def(&c.InStreams, 2048)
+	if c.MaxWindow == 0 && c.Window == 0 {
+		c.MaxWindow = 16 << 20
+	}
 	def(&c.Window, 1<<20)
+	c.MaxWindow = max(c.MaxWindow, c.Window)
 	def(&c.SackDelay, 20*time.Millisecond)
 	c.SackDelay = min(c.SackDelay, 500*time.Millisecond)
 	def(&c.SackEvery, 2)

@@ -30,7 +30,10 @@ func (a *Assoc) Params() Params {
 func (a *Assoc) SetParams(p Params) {
 	c := a.ownConfig()
 	c.RTO, c.AssocMaxRetrans, c.SackDelay, c.SackEvery = p.RTO, p.AssocMaxRetrans, p.SackDelay, p.SackEvery
-	c.MaxSegment, c.Window = p.MaxSegment, p.Window
+	if p.Window != c.Window {
+		c.Window, c.MaxWindow = p.Window, p.Window // what the user sets does not grow
+	}
+	c.MaxSegment = p.MaxSegment
 	for _, q := range a.paths.All() {
 		q.RTO.SetConfig(p.RTO)
 	}

@@ -59,6 +59,7 @@ func (a *Assoc) Held() int { return a.tx.Held() + a.rx.Held() }
 // Consumed gives back memory (rx.Part's Held) that the user has read, which opens the window.
 func (a *Assoc) Consumed(now mono.Time, held int) {
 	if a.state.in(mayReceive) || a.state == ShutdownReceived {
+		a.measureWindow(now, held)
 		a.rx.Consumed(held)
 	} else {
 		a.rx.Returned(held)
@@ -66,7 +67,42 @@ func (a *Assoc) Consumed(now mono.Time, held int) {
 }
 
 // SetWindow bounds the receive window by what the endpoint's budget leaves.
-func (a *Assoc) SetWindow(bytes int) { a.rx.SetWindow(min(bytes, a.cfg.Window)) }
+func (a *Assoc) SetWindow(bytes int) { a.rx.SetWindow(min(bytes, max(a.cfg.Window, a.cfg.MaxWindow))) }
+
+// WindowWanted returns the receive window to ask the endpoint's budget for: Config.Window, and more, up to Config.MaxWindow, as
+// the path turns out to need it.
+func (a *Assoc) WindowWanted() int { return max(a.cfg.Window, min(a.rx.Wanted(), a.cfg.MaxWindow)) }
+
+// SendWanted returns the send buffer that fills the path for data: twice its congestion window, since while a loss is repaired a
+// window of what was sent behind it waits to be acknowledged as well.
+func (a *Assoc) SendWanted() int {
+	if p := a.paths.Current(); p != nil {
+		return 2 * p.Capacity()
+	}
+	return 0
+}
+
+// measureWindow measures what the user reads per round trip. Queues on the way must not make the window grow, or it would grow
+// with the queue that it causes: the round trip counts up to twice the least.
+func (a *Assoc) measureWindow(now mono.Time, n int) {
+	if a.cfg.MaxWindow <= a.cfg.Window {
+		return
+	}
+	p := a.paths.Get(a.sackFrom)
+	if p == nil {
+		return
+	}
+	if !p.RTO.HasSample() && !a.asked && a.rx.Stats().Bytes > askAfter {
+		// Who only receives measures round trips by heartbeats alone, and the first one may be some time away.
+		a.asked = true
+		p.Mon.Probe(now.Std())
+	}
+	a.rx.Measure(now, n, min(p.RTO.SRTT(), 2*p.RTO.MinRTT()))
+}
+
+// askAfter is how many bytes a receiver takes before it wants to know the round trip at once: a part of the window that is
+// there from the beginning.
+const askAfter = 256 << 10
 
 // SendFailed tells that a packet could not be handed to the network on a path: full says that the socket's buffer was
 // full, else the system refused.

@@ -41,3 +41,9 @@ func (b *budget) send(limit int) int {
 
 // charge books the difference since an association was last looked at.
 func (b *budget) charge(delta int) { b.used.Add(int64(delta)) }
+
+// sendRoom is how many bytes the association may have queued or outstanding now: its send buffer, or what its path turns out
+// to need, within the budget.
+func (c *Conn) sendRoom() int {
+	return c.node.budget.send(max(c.limit, min(c.a.SendWanted(), c.most)))
+}

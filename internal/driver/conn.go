@@ -44,8 +44,8 @@ type Conn struct {
 	unsent      int
 	window      int       // receive window last given to the core
 	pressed     bool      // it is nearly used up
-	want        int       // receive window that its user wants
-	limit       int       // send buffer
+	limit       int       // send buffer,
+	most        int       // and up to which it grows
 	charged     int       // what the node's budget has booked for it
 	run         int       // packets received since the peer was last idle, up to earlyPackets
 	lastIn      mono.Time // when packets were last received
@@ -76,7 +76,7 @@ const creditStep = 64 << 10
 const earlyPackets = 1024
 
 func newConn(n *Node, e *endpoint.Entry, client bool) *Conn {
-	c := &Conn{node: n, entry: e, a: e.Assoc, client: client, window: n.window, want: n.window, limit: n.cfg.SendBuffer}
+	c := &Conn{node: n, entry: e, a: e.Assoc, client: client, window: n.window, limit: n.cfg.SendBuffer, most: n.cfg.MaxSendBuffer}
 	e.Owner = c
 	return c
 }
@@ -146,8 +146,9 @@ func (c *Conn) book() {
 	if c.ended {
 		return
 	}
-	w := c.node.budget.window(c.want)
-	if d := w - c.window; d != 0 && (w == 0 || w == c.want || max(d, -d) >= c.window>>3) {
+	want := c.a.WindowWanted()
+	w := c.node.budget.window(want)
+	if d := w - c.window; d != 0 && (w == 0 || w == want || max(d, -d) >= c.window>>3) {
 		c.window = w
 		c.a.SetWindow(w)
 	}

@@ -29,6 +29,7 @@ type Config struct {
 	StrictAnswers   bool          // answer strangers with no more than they sent
 	Memory          int64         // budget of all associations together in bytes, default 256 MiB
 	SendBuffer      int           // per association in bytes, default 1 MiB
+	MaxSendBuffer   int           // up to which it grows as paths need it; default SendBuffer if that is set, else 16 MiB
 	Merge           bool          // messages of all streams are read together, with Conn.ReadAny
 	KeepIdle        time.Duration // how long the sockets stay open after the last user has gone; default 0
 	Logger          *slog.Logger  // nil: silent
@@ -46,9 +47,13 @@ func (c *Config) fill(random func() uint64) {
 	if c.Memory == 0 {
 		c.Memory = 256 << 20
 	}
+	if c.MaxSendBuffer == 0 && c.SendBuffer == 0 {
+		c.MaxSendBuffer = 16 << 20
+	}
 	if c.SendBuffer == 0 {
 		c.SendBuffer = 1 << 20
 	}
+	c.MaxSendBuffer = max(c.MaxSendBuffer, c.SendBuffer)
 }
 
 // ErrNodeClosed is returned for a node whose last user has gone.

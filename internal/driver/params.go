@@ -20,9 +20,7 @@ type Params struct {
 func (c *Conn) Params() Params {
 	c.mu.Lock()
 	defer c.unlock()
-	p := Params{Params: c.a.Params(), SendBuffer: c.limit}
-	p.Window = c.want
-	return p
+	return Params{Params: c.a.Params(), SendBuffer: c.limit}
 }
 
 // SetParams has f change them. It fails when the association has ended.
@@ -33,10 +31,11 @@ func (c *Conn) SetParams(f func(*Params)) error {
 		return err
 	}
 	p := Params{Params: c.a.Params(), SendBuffer: c.limit}
-	p.Window = c.want
 	f(&p)
 	c.a.SetParams(p.Params)
-	c.limit, c.want = p.SendBuffer, p.Window
+	if p.SendBuffer != c.limit {
+		c.limit, c.most = p.SendBuffer, p.SendBuffer // what the user sets does not grow
+	}
 	c.wakeWriters()
 	c.leave(nil)
 	return nil

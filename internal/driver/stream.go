@@ -255,14 +255,14 @@ func (s *Stream) writable() error {
 }
 
 // hasRoom reports whether the send buffer takes another message.
-func (c *Conn) hasRoom() bool { return c.a.SendHeld() < c.node.budget.send(c.limit) }
+func (c *Conn) hasRoom() bool { return c.a.SendHeld() < c.sendRoom() }
 
 // wakeWriters lets waiting writers look again once a quarter of the send buffer is free, or the end has come.
 func (c *Conn) wakeWriters() {
 	if len(c.waiting) == 0 {
 		return
 	}
-	if limit := c.node.budget.send(c.limit); c.writeEnd() == nil && c.a.SendHeld() > limit-limit>>2 {
+	if limit := c.sendRoom(); c.writeEnd() == nil && c.a.SendHeld() > limit-limit>>2 {
 		return
 	}
 	c.wakeWaiting()

@@ -65,6 +65,14 @@ func (p *Path) RestartCC(now mono.Time) {
 	}
 }
 
+// Capacity is the congestion window in bytes of a path that has carried data, zero of another.
+func (p *Path) Capacity() int {
+	if p.flow == nil {
+		return 0
+	}
+	return p.flow.cc.Window()
+}
+
 // Window is the congestion window in bytes, and whether the path is in slow start.
 func (p *Path) Window() (bytes int, slowStart bool) {
 	f := p.flow

@@ -46,13 +46,14 @@ func (c *pacer) init(max int, off bool) {
 
 // cost returns how long bytes take at the rate of the path; zero when they are not spread. The rate lies above window per
 // round trip, by enough to let slow start double it and avoidance grow: it is there to break up bursts, the window decides
-// what is under way.
+// what is under way. Of the smoothed round trip and the last one the shorter counts: a host that was stalled for a moment
+// measures one long round trip, of which the average keeps a part for many that follow.
 func (p *Path) cost(bytes int) time.Duration {
-	srtt, w := p.RTO.SRTT(), p.CC().Window()
-	if c := &p.carry().pace; c.off || srtt < shortest || w <= c.max*p.Payload {
+	rtt, w := min(p.RTO.SRTT(), p.RTO.Latest()), p.CC().Window()
+	if c := &p.carry().pace; c.off || rtt < shortest || w <= c.max*p.Payload {
 		return 0
 	}
-	d := time.Duration(int64(srtt) * int64(bytes) / int64(w))
+	d := time.Duration(int64(rtt) * int64(bytes) / int64(w))
 	if p.CC().Doubling() {
 		return d / 2
 	}

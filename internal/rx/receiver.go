@@ -138,7 +138,8 @@ type Receiver struct {
 	interleaving bool
 	forwarded    bool // the peer has abandoned data at least once
 
-	stats Stats
+	growth growth
+	stats  Stats
 }
 
 // holding is the state that only reordering, fragments and duplicates need.
@@ -161,9 +162,7 @@ func (r *Receiver) Init(cfg *Config) {
 		every:        uint8(min(orDefault(cfg.SackEvery, 2), 1<<8-1)),
 		interleaving: cfg.Interleaving,
 	}
-	// A window full of 512-byte chunks fits by default; smaller ones are held back by their memory long before.
-	span := max(minOutOfOrder, r.window/512)
-	r.span = uint32(min(orDefault(cfg.MaxOutOfOrder, span), MaxOutOfOrder))
+	r.span = uint32(min(orDefault(cfg.MaxOutOfOrder, spanOf(r.window)), MaxOutOfOrder))
 	if cfg.SackDelay == 0 {
 		r.delay = DefaultSackDelay
 	}
@@ -171,6 +170,10 @@ func (r *Receiver) Init(cfg *Config) {
 	r.told = r.window
 	r.renumber(cfg.InitialTSN)
 }
+
+// spanOf is how many TSNs may be held out of order by default: a window full of 512-byte chunks fits; smaller ones are held
+// back by their memory long before.
+func spanOf(window int) int { return min(max(minOutOfOrder, window/512), MaxOutOfOrder) }
 
 func orDefault(n, def int) int {
 	if n <= 0 {

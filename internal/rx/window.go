@@ -93,9 +93,11 @@ func (r *Receiver) Returned(n int) {
 	r.held -= n
 }
 
-// SetWindow changes the window, in bytes of memory. Data held already stays; a smaller window closes until it is read.
+// SetWindow changes the window, in bytes of memory. Data held already stays; a smaller window closes until it is read. A
+// larger one may hold more TSNs out of order as well.
 func (r *Receiver) SetWindow(n int) {
 	r.window = max(1, n)
+	r.span = max(r.span, uint32(spanOf(r.window)))
 	r.limit = max(2*r.window, r.used())
 	r.opened()
 }
