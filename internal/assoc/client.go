@@ -249,7 +249,7 @@ func (a *Assoc) emitInit(now mono.Time, out *pktbuf.Batch, t *attempt, pair int)
 	s := a.setup
 	var b wire.Builder
 	b.Open(buf, wire.Header{SrcPort: a.srcPort, DstPort: a.dstPort})
-	b.Init(wire.TypeInit, &wire.Init{Tag: t.tag, ARwnd: uint32(max(a.cfg.Window, minWindow)), OutStreams: uint16(a.cfg.OutStreams),
+	b.Init(wire.TypeInit, &wire.Init{Tag: t.tag, ARwnd: uint32(max(a.cfg.Window, MinWindow)), OutStreams: uint16(a.cfg.OutStreams),
 		InStreams: uint16(a.cfg.InStreams), TSN: t.tsn})
 	if t == &s.full {
 		v4, v6 := false, false
@@ -319,7 +319,7 @@ func (a *Assoc) handleInitAck(now mono.Time, from Arrival, tag uint32, c wire.Ch
 	if tag != t.tag || tag == 0 {
 		t = &s.plain
 	}
-	an, problem := a.readInitAck(from, c)
+	an, problem := a.readInitAck(from, tag, c)
 	if problem != "" {
 		a.settleTarget(now, from.Peer, problem)
 		return
@@ -341,17 +341,23 @@ func (a *Assoc) handleInitAck(now mono.Time, from Arrival, tag uint32, c wire.Ch
 }
 
 // readInitAck checks an INIT ACK and copies what is needed of it.
-func (a *Assoc) readInitAck(from Arrival, c wire.Chunk) (*answer, string) {
+func (a *Assoc) readInitAck(from Arrival, tag uint32, c wire.Chunk) (*answer, string) {
 	in, err := wire.ParseInit(c)
 	if err != nil {
 		return nil, err.Error()
 	}
-	if in.Tag == 0 || in.OutStreams == 0 || in.InStreams == 0 {
-		return nil, "INIT ACK with zero tag or streams"
+	if in.Tag == 0 {
+		a.out.tagged(replyReflected, from, tag, 0) // RFC 9260 section 3.3.3
+		return nil, "INIT ACK with zero tag"
+	}
+	if in.OutStreams == 0 || in.InStreams == 0 || in.ARwnd < MinWindow {
+		a.out.initAbort(from, in.Tag, wire.CauseInvalidParam)
+		return nil, "INIT ACK with no streams or too small a window"
 	}
 	var sp wire.SetupParams
 	sp.MaxAddrs = a.cfg.MaxPeerAddrs
 	if err := wire.ReadInitParams(in.Params, &sp); err != nil {
+		a.out.initAbort(from, in.Tag, wire.CauseProtocolViolation)
 		return nil, err.Error()
 	}
 	if sp.HostName {

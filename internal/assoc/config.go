@@ -131,5 +131,5 @@ func (c *Config) Extensions() []wire.ChunkType {
 	return ext
 }
 
-// minWindow is the least receive window RFC 9260 section 3.3.2 lets an endpoint announce.
-const minWindow = 1500
+// MinWindow is the least receive window in bytes that RFC 9260 sections 3.3.2 and 3.3.3 let an endpoint announce.
+const MinWindow = 1500

@@ -23,7 +23,9 @@ const (
 	replyError
 	replyShutdownAck
 	replyShutdownComplete
-	replyInitAbort // tag in data
+	replyInitAbort    // tag in data
+	replyReflected    // an ABORT with the T bit; tag in data
+	replyOOTBComplete // a SHUTDOWN COMPLETE with the T bit; tag in data
 )
 
 // maxReplies bounds what one batch of packets can make us answer. More is dropped and counted: the peer repeats what
@@ -60,7 +62,12 @@ func (o *outbox) reply(kind replyKind, to Arrival, cause wire.CauseCode, data []
 }
 
 func (o *outbox) initAbort(to Arrival, tag uint32, cause wire.CauseCode) {
-	o.reply(replyInitAbort, to, cause, []byte{byte(tag >> 24), byte(tag >> 16), byte(tag >> 8), byte(tag)})
+	o.tagged(replyInitAbort, to, tag, cause)
+}
+
+// tagged queues a packet that carries another tag than the peer's.
+func (o *outbox) tagged(kind replyKind, to Arrival, tag uint32, cause wire.CauseCode) {
+	o.reply(kind, to, cause, []byte{byte(tag >> 24), byte(tag >> 16), byte(tag >> 8), byte(tag)})
 }
 
 // emitReplies writes one packet with all leading replies that go to the same place.
@@ -75,7 +82,7 @@ func (a *Assoc) emitReplies(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	h := a.header()
-	if rs[0].kind == replyInitAbort {
+	if rs[0].kind == replyInitAbort || rs[0].kind == replyReflected || rs[0].kind == replyOOTBComplete {
 		d := rs[0].data
 		h.Tag = uint32(d[0])<<24 | uint32(d[1])<<16 | uint32(d[2])<<8 | uint32(d[3])
 	}
@@ -85,7 +92,7 @@ func (a *Assoc) emitReplies(now mono.Time, out *pktbuf.Batch) bool {
 	n := 0
 	for n < len(rs) && rs[n].to == to {
 		r := &rs[n]
-		alone := r.kind == replyInitAbort || r.kind == replyShutdownComplete
+		alone := r.kind >= replyShutdownComplete
 		if (alone && n > 0) || !appendReply(&b, r) {
 			break
 		}
@@ -142,8 +149,15 @@ func appendReply(b *wire.Builder, r *reply) bool {
 		if !b.Abort(false) {
 			return false
 		}
+		if r.cause == wire.CauseMissingParam {
+			return b.MissingParams(wire.ParamStateCookie)
+		}
 		b.Cause(r.cause, nil)
 		return true
+	case replyReflected:
+		return b.Abort(true)
+	case replyOOTBComplete:
+		return b.ShutdownComplete(true)
 	}
 	m := b.Mark()
 	if !b.Error() {

@@ -127,7 +127,8 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 	case wire.TypeShutdown:
 		a.handleShutdown(now, in, c)
 	case wire.TypeShutdownAck:
-		a.handleShutdownAck(now, in)
+		h, _ := wire.ParseHeader(in.pkt)
+		a.handleShutdownAck(now, in, h.Tag)
 	case wire.TypeShutdownComplete:
 		a.handleShutdownComplete(now, in, c)
 	case wire.TypeIData:
@@ -224,10 +225,13 @@ func (a *Assoc) handleError(now mono.Time, in *inbound, c wire.Chunk) {
 	it := wire.Causes(c.Value)
 	for cause, ok := it.Next(); ok; cause, ok = it.Next() {
 		if cause.Code == wire.CauseStaleCookie && a.state == CookieEchoed {
-			us, _ := cause.Staleness()
-			a.staleCookie(now, us)
+			a.staleCookie(now)
 			in.stop = true
 			return
+		}
+		if cause.Code == wire.CauseStaleCookie { // RFC 9260 section 5.2.6: only COOKIE-ECHOED minds
+			a.stats.Discarded++
+			continue
 		}
 		a.stats.RemoteErrors++
 		a.events.add(Event{Kind: EventRemoteError, Cause: cause.Code, Reason: cause.Code.String(), Path: pathName(in.path),
@@ -244,12 +248,19 @@ func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
 	var info []byte
 	text := ""
 	it := wire.Causes(c.Value)
-	if cause, ok := it.Next(); ok {
+	for cause, ok := it.Next(); ok; cause, ok = it.Next() {
+		if code != 0 {
+			continue
+		}
 		code = cause.Code
 		info = append(info, cause.Value...)
 		if code == wire.CauseUserAbort || code == wire.CauseProtocolViolation {
 			text = printable(cause.Value)
 		}
+	}
+	if it.Err() != nil {
+		a.stats.Malformed++ // RFC 9260 section 3.3.7: an ABORT with a format error is dropped
+		return
 	}
 	if a.state == CookieWait {
 		answer := "ABORT"

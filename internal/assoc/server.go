@@ -264,14 +264,14 @@ func (a *Assoc) addPath(now mono.Time, pair locator.Pair, socket int, dialled bo
 
 // staleCookie starts the setup over, asking for a longer-lived cookie (RFC 9260 section 5.2.6); after the third time it
 // gives up.
-func (a *Assoc) staleCookie(now mono.Time, us uint32) {
+func (a *Assoc) staleCookie(now mono.Time) {
 	s := a.setup
 	if s.staleTries++; s.staleTries > 3 {
 		a.fail(now, failure(KindSetup, wire.CauseStaleCookie, "the cookie was stale each time"))
 		return
 	}
-	// The RFC advises the measured staleness, doubled for safety.
-	s.preserve = us/1000*2 + 1000
+	// The time one exchange took, and no more than a second beyond it.
+	s.preserve = uint32(min(now.Sub(s.echoSent), a.cfg.RTO.Max)/time.Millisecond) + 1000
 	s.adopted, s.held, s.again, s.echoAt = nil, nil, false, 0
 	for _, t := range []*attempt{&s.full, &s.plain} {
 		if t.tag != 0 {

@@ -197,6 +197,8 @@ func (a *Assoc) handleShutdown(now mono.Time, in *inbound, c wire.Chunk) {
 		a.progressShutdown(now)
 	case ShutdownSent:
 		a.bothShutDown(now)
+	case ShutdownAckSent:
+		a.out.shutAck = true // our answer was lost
 	}
 }
 
@@ -209,7 +211,7 @@ func (a *Assoc) bothShutDown(now mono.Time) {
 }
 
 // handleShutdownAck ends the association on the side that sent SHUTDOWN.
-func (a *Assoc) handleShutdownAck(now mono.Time, in *inbound) {
+func (a *Assoc) handleShutdownAck(now mono.Time, in *inbound, tag uint32) {
 	switch a.state {
 	case ShutdownSent, ShutdownAckSent:
 		a.out.reply(replyShutdownComplete, in.from, 0, nil)
@@ -219,8 +221,9 @@ func (a *Assoc) handleShutdownAck(now mono.Time, in *inbound) {
 		in.stop = true
 		a.end(now, nil, 0)
 	case CookieWait, CookieEchoed:
-		// RFC 9260 section 8.5.1 E: as if out of the blue; the endpoint's rules answered strays already.
-		a.stats.Discarded++
+		// As if out of the blue (RFC 9260 section 8.5.1 E): the peer ends an association we know no more.
+		a.out.tagged(replyOOTBComplete, in.from, tag, 0)
+		in.stop = true
 	}
 }
 

@@ -83,8 +83,8 @@ func (e *Endpoint) init(now mono.Time, from assoc.Arrival, h wire.Header, c wire
 		e.refuse(from, back, got, 0, nil, out)
 		return
 	}
-	if in.OutStreams == 0 || in.InStreams == 0 {
-		e.refuse(from, back, got, wire.CauseInvalidParam, nil, out)
+	if in.OutStreams == 0 || in.InStreams == 0 || in.ARwnd < assoc.MinWindow {
+		e.refuse(from, back, got, wire.CauseInvalidParam, nil, out) // RFC 9260 section 3.3.2
 		return
 	}
 	var sp wire.SetupParams
@@ -99,6 +99,9 @@ func (e *Endpoint) init(now mono.Time, from assoc.Arrival, h wire.Header, c wire
 	}
 	ck := assoc.Cookie{Created: now, Life: e.life(sp.CookiePreservative), SrcPort: h.DstPort, DstPort: h.SrcPort, PeerTag: in.Tag,
 		PeerTSN: in.TSN, From: from, Peer: assoc.PeerOf(&in, &sp), Addrs: sp.Addrs}
+	if ent == nil {
+		ent = e.restarted(from, &ck)
+	}
 	if ent != nil && !e.initFor(ent, from, back, got, &ck, out) {
 		return
 	}
@@ -114,6 +117,18 @@ func (e *Endpoint) life(preserveMS uint32) time.Duration {
 	return min(d+min(time.Duration(preserveMS)*time.Millisecond, d), e.cfg.SecretLife)
 }
 
+// restarted finds the association that an INIT from an unknown source belongs to by the addresses it lists
+// (RFC 9260 section 5.1.2 D). One that is still being set up is found by the source alone: there both dialled at once.
+func (e *Endpoint) restarted(from assoc.Arrival, ck *assoc.Cookie) *Entry {
+	for _, a := range ck.Addrs {
+		ent := e.byAddr[addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort}]
+		if ent != nil && ent.state >= assoc.Established {
+			return ent
+		}
+	}
+	return nil
+}
+
 // initFor prepares the answer to an INIT for an association that exists. False: answered otherwise.
 func (e *Endpoint) initFor(ent *Entry, from assoc.Arrival, back wire.Header, got int, ck *assoc.Cookie, out *pktbuf.Batch) bool {
 	switch ent.state {
@@ -127,17 +142,34 @@ func (e *Endpoint) initFor(ent *Entry, from assoc.Arrival, back wire.Header, got
 		return false
 	}
 	// Perhaps the peer restarted: it must not bring new addresses with it (RFC 9260 section 5.2.2).
-	for _, a := range ck.Addrs {
-		if e.byAddr[addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort}] != ent {
-			e.stats.InitsRefused++
-			e.send(from, back, got, out, func(b *wire.Builder) bool {
-				return b.Abort(false) && b.CauseCut(wire.CauseRestartWithNewAddrs, addrParam(a))
-			})
-			return false
-		}
+	if added := e.added(ent, from, ck); len(added) > 0 {
+		e.refuse(from, back, got, wire.CauseRestartWithNewAddrs, added, out)
+		return false
 	}
 	ck.TieMy, ck.TiePeer = ent.myTag, ent.peerTag
 	return true
+}
+
+// added returns the addresses of an INIT that its association does not know, as parameters: as many as an answer holds.
+func (e *Endpoint) added(ent *Entry, from assoc.Arrival, ck *assoc.Cookie) (params []byte) {
+	const most = maxAnswer - wire.HeaderLen - 2*wire.ChunkHeaderLen
+	for i := -1; i < len(ck.Addrs); i++ {
+		a := from.Peer.Addr().WithZone("")
+		if i >= 0 {
+			if ck.Addrs[i] == a {
+				continue
+			}
+			a = ck.Addrs[i]
+		}
+		if i < 0 && e.byAddr[addrKey{from.Peer, ck.DstPort, ck.SrcPort}] == ent ||
+			i >= 0 && e.byAddr[addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort}] == ent {
+			continue
+		}
+		if p := addrParam(a); len(params)+len(p) <= most {
+			params = append(params, p...)
+		}
+	}
+	return params
 }
 
 // addrParam is the address as a parameter, for the cause that names it.
