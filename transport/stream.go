@@ -53,6 +53,15 @@ func (s *Stream) CloseWrite() error { return s.a.opError("close", s.s.CloseWrite
 // Closing stream 0 of an association leaves the association open.
 func (s *Stream) Close() error { return s.a.opError("close", s.s.Close()) }
 
+// CloseRead closes the incoming direction on this side: what arrived and was not read, and what still arrives, is discarded,
+// and the peer is asked to end its side (RFC 6525 section 4.2): its writes fail with ErrStopAsked. Writing goes on. With a peer
+// that cannot be asked the direction is closed all the same, and the error is errors.ErrUnsupported.
+func (s *Stream) CloseRead() error { return s.a.opError("close", s.s.CloseRead()) }
+
+// ResetWrite ends the outgoing direction as CloseWrite does and begins it anew: to the peer what is written from now on is
+// another stream with the same number. Writes wait until the peer knows of the end.
+func (s *Stream) ResetWrite() error { return s.a.opError("reset", s.s.ResetWrite()) }
+
 // LocalAddr returns the association's local address.
 func (s *Stream) LocalAddr() net.Addr { return s.a.LocalAddr() }
 

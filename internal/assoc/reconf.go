@@ -324,8 +324,10 @@ func (a *Assoc) incomingEnds(now mono.Time, p wire.Param) wire.ReconfigResult {
 	if err != nil {
 		return wire.ReconfigDenied
 	}
-	if r.busy && r.kind <= endTheir && v.Response == r.rsn {
-		a.reconfDone(now, wire.ReconfigPerformed) // it also answers our request (RFC 6525 section 5.2.2 E1)
+	if r.busy && r.kind == endTheir && v.Response == r.rsn {
+		// It answers our request (RFC 6525 section 5.2.2 E1). With any other request of ours the number only says that it
+		// arrived, perhaps to be deferred: the answer to that is still to come.
+		a.reconfDone(now, wire.ReconfigPerformed)
 	}
 	d := &deferred{rsn: v.Request, last: v.LastTSN}
 	for i := range v.Streams() {

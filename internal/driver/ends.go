@@ -29,8 +29,8 @@ var ErrStreamID = errors.New("stream number beyond the streams agreed on")
 // ErrNoStreams says that every stream of our parity that both sides allow is in use, and that the peer adds none.
 var ErrNoStreams = errors.New("no unused stream is left")
 
-// errUnsupported is CloseWrite's answer where the peer has not announced RFC 6525.
-var errUnsupported = fmt.Errorf("the peer does not support the reset of streams (RFC 6525): %w", errors.ErrUnsupported)
+// errUnsupported is CloseWrite's answer where one side has not announced RFC 6525.
+var errUnsupported = fmt.Errorf("one side does not support the reset of streams (RFC 6525): %w", errors.ErrUnsupported)
 
 // outgoing is one epoch of a stream's outgoing side. Streams that follow each other on one number share it when only the
 // incoming side ended between them. Guarded by Conn.mu.
@@ -95,15 +95,55 @@ func (c *Conn) endOut(now mono.Time, s *Stream) error {
 }
 
 func (c *Conn) endStream(now mono.Time, id uint16) error {
-	switch err := c.a.EndStream(now, id); err {
-	case nil:
-	case assoc.ErrNoReconfig:
-		return errUnsupported
-	default:
+	if err := supported(c.a.EndStream(now, id)); err != nil {
 		return err
 	}
 	c.endingMore(id)
 	return nil
+}
+
+// supported names the want of RFC 6525 as package errors does.
+func supported(err error) error {
+	if err == assoc.ErrNoReconfig {
+		return errUnsupported
+	}
+	return err
+}
+
+// ResetWrite ends the outgoing side, as CloseWrite does, and begins it anew for the same user: writes wait until the peer
+// knows.
+func (s *Stream) ResetWrite() error {
+	c := s.c
+	now := c.enter()
+	err := s.writable()
+	if err == nil && !s.out.pending {
+		if err = c.endStream(now, s.id); err == nil {
+			s.out.ending = true // for those who shared it
+			s.out = &outgoing{pending: true}
+		}
+	}
+	c.leave(nil)
+	return err
+}
+
+// CloseRead closes the incoming side here, and asks the peer to end it there. Without RFC 6525 the peer is not asked, and
+// what it sends is discarded.
+func (s *Stream) CloseRead() error {
+	c := s.c
+	now := c.enter()
+	held, first := s.in.close()
+	c.consumed(held)
+	var err error
+	switch {
+	case !first:
+		err = net.ErrClosed
+	case s.over || c.writeEnd() != nil || c.mux.streams[s.id] != s:
+		// there is nothing more to come, or nobody to ask
+	default:
+		err = supported(c.a.StopStream(now, s.id))
+	}
+	c.leave(nil)
+	return err
 }
 
 func (c *Conn) endingMore(id uint16) {
@@ -219,7 +259,7 @@ func (g *growth) changed() {
 }
 
 // OpenStream opens the next unused stream of our parity. When all are in use and the peer can add some, it asks for more
-// and waits.
+// and waits. When the peer adds none it waits only while a number is about to come back.
 func (c *Conn) OpenStream(ctx context.Context) (*Stream, error) {
 	refused := -1
 	for {
@@ -236,15 +276,18 @@ func (c *Conn) OpenStream(ctx context.Context) (*Stream, error) {
 		if refused < 0 {
 			refused = g.refused
 		}
+		var err error
 		if g.refused != refused {
-			why := g.why
-			c.unlock()
-			return nil, fmt.Errorf("%w: %s", ErrNoStreams, why)
+			err = fmt.Errorf("%w: %s", ErrNoStreams, g.why)
+		} else {
+			out, in := c.a.Streams()
+			if err = c.grow(now, max(16, 2*min(out, in))); err != nil {
+				err = fmt.Errorf("%w: %w", ErrNoStreams, err)
+			}
 		}
-		out, in := c.a.Streams()
-		if err := c.grow(now, max(16, 2*min(out, in))); err != nil {
+		if err != nil && !c.comingBack() {
 			c.unlock()
-			return nil, fmt.Errorf("%w: %w", ErrNoStreams, err)
+			return nil, err
 		}
 		g.gate.Lock()
 		g.gate.Unlock(false)
@@ -254,6 +297,16 @@ func (c *Conn) OpenStream(ctx context.Context) (*Stream, error) {
 		}
 		g.gate.Unlock(true)
 	}
+}
+
+// comingBack reports whether a number of our parity is free as soon as the peer knows of an end of ours.
+func (c *Conn) comingBack() bool {
+	for id := range c.mux.ending {
+		if s := c.mux.streams[id]; c.ours(id) && (s == nil || s.over) {
+			return true
+		}
+	}
+	return false
 }
 
 // unused opens a stream that nobody uses, nil if there is none. Numbers that come back go first: what both sides remember
@@ -370,10 +423,10 @@ func (c *Conn) AddStreams(ctx context.Context, out, in int) error {
 		}
 		c.leave(nil)
 		switch {
-		case err == assoc.ErrNoReconfig:
-			return errUnsupported
-		case err != nil || haveOut >= wantOut && haveIn >= wantIn:
-			return err
+		case err != nil:
+			return supported(err)
+		case haveOut >= wantOut && haveIn >= wantIn:
+			return nil
 		}
 		if err = g.gate.WaitContext(ctx); err != nil {
 			return err

@@ -21,7 +21,7 @@ var (
 // end; that call's options count. Nil options are those of the stream, or else the defaults given.
 func (s *Stream) WriteMessage(p []byte, o, def *Options) error {
 	if err := s.turn.WaitAndLock(); err != nil {
-		return s.closedOr(err)
+		return s.writeClosedOr(err)
 	}
 	s.turn.Unlock(false)
 	err := s.writeMessage(p, o, def)

@@ -130,12 +130,22 @@ func (s *Stream) closedOr(err error) error {
 	return err
 }
 
+// writeClosedOr is closedOr for the other direction.
+func (s *Stream) writeClosedOr(err error) error {
+	s.c.mu.Lock()
+	defer s.c.unlock()
+	if s.shut || s.c.userClosed {
+		return net.ErrClosed
+	}
+	return err
+}
+
 // Write queues p, cut into messages of at most max bytes, and waits for room in the send buffer where needed. It returns
 // how many bytes were queued; those are on their way even when the rest failed. def is used unless the stream has options
 // of its own.
 func (s *Stream) Write(p []byte, max int, def *Options) (n int, err error) {
 	if err := s.turn.WaitAndLock(); err != nil {
-		return 0, s.closedOr(err)
+		return 0, s.writeClosedOr(err)
 	}
 	s.turn.Unlock(false)
 	for first := true; first || n < len(p); first = false {
@@ -171,7 +181,7 @@ func (s *Stream) push(m *tx.Message, o, def *Options) error {
 	refused := -1
 	for {
 		if err := s.room.WaitAndLock(); err != nil {
-			return s.closedOr(err)
+			return s.writeClosedOr(err)
 		}
 		s.room.Unlock(true)
 		now := c.enter()
@@ -289,7 +299,8 @@ func (s *Stream) wake() {
 func (s *Stream) Close() error {
 	c := s.c
 	now := c.enter()
-	held, first := s.in.close()
+	held, _ := s.in.close()
+	first := !s.shut
 	if first {
 		if c.writeEnd() == nil {
 			_ = c.closeOut(now, s) // a peer that cannot be told stays open
@@ -323,5 +334,5 @@ func (s *Stream) SetReadDeadline(t time.Time) error {
 func (s *Stream) SetWriteDeadline(t time.Time) error {
 	s.turn.SetDeadline(t)
 	s.room.SetDeadline(t)
-	return s.closedOr(nil)
+	return s.writeClosedOr(nil)
 }
