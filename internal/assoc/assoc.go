@@ -129,6 +129,7 @@ func (a *Assoc) move(to State) {
 		a.stats.IllegalMoves++
 	}
 	a.state = to
+	a.identify() // the endpoint answers an INIT by the state (RFC 9260 section 9.2)
 }
 
 func (a *Assoc) header() wire.Header {
