@@ -71,7 +71,7 @@ type Config struct {
 	ReceiveWindow, MaxReceiveWindow int
 
 	// Memory bounds what all associations of one set of sockets hold together, read and written. As it fills, the
-	// windows of all shrink alike. Default 256 MiB, at least 1 MiB.
+	// windows of all shrink alike; none is larger than an eighth of what is free. Default 256 MiB, at least 1 MiB.
 	Memory int64
 
 	// MaxAssociations bounds the number of associations on one set of sockets. Default 1048576.

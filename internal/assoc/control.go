@@ -130,8 +130,8 @@ func (a *Assoc) shiftReplies(n int) {
 		rs[i-n], rs[i] = rs[i], rs[i-n]
 	}
 	a.out.replies = rs[:len(rs)-n]
-	if len(a.out.replies) == 0 && cap(a.out.replies) > 4 {
-		a.out.replies = nil // a rare burst is not kept for an idle association
+	if len(a.out.replies) == 0 && (cap(a.out.replies) > 4 || a.tx.Done()) {
+		a.out.replies = nil // nor kept for an idle association
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/rx"
 	"github.com/go-multihome/multihome/internal/tx"
 	"github.com/go-multihome/multihome/internal/wire"
@@ -54,9 +55,15 @@ type Event struct {
 // events queues everything but parts, which stay in rx until asked for.
 type events struct {
 	queue []Event
-	last  []Event // told only after every part was handed out: restart, end of stream, closed
+	chunk *eventChunk // that queue lies in
+	last  []Event     // told only after every part was handed out: restart, end of stream, closed
 	space bool
 }
+
+// eventChunk is room for the events of one step, large and short-lived, so it is used again.
+type eventChunk [8]Event
+
+var eventChunks pktbuf.Pool[eventChunk]
 
 func (e *events) add(ev Event) {
 	if ev.Kind == EventPeerClosed || ev.Kind == EventClosed {
@@ -65,6 +72,10 @@ func (e *events) add(ev Event) {
 	}
 	if len(e.queue) >= maxEvents && ev.Kind == EventRemoteError {
 		return // counted all the same
+	}
+	if e.queue == nil {
+		e.chunk = eventChunks.Get()
+		e.queue = e.chunk[:0]
 	}
 	e.queue = append(e.queue, ev)
 }
@@ -82,7 +93,9 @@ func (a *Assoc) NextEvent() (Event, bool) {
 		ev := e.queue[0]
 		e.queue = e.queue[1:]
 		if len(e.queue) == 0 {
-			e.queue = nil
+			*e.chunk = eventChunk{} // nothing that they point to is kept
+			eventChunks.Put(e.chunk)
+			e.queue, e.chunk = nil, nil
 		}
 		return ev, true
 	}

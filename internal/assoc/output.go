@@ -24,7 +24,7 @@ import (
 func (a *Assoc) Transmit(now mono.Time, out *pktbuf.Batch) (more bool) {
 	a.choose(now)
 	for out.Len() < pktbuf.BatchPackets {
-		if out.Open(a.largest()) == nil && out.Len() > 0 {
+		if out.Open(a.Largest()) == nil && out.Len() > 0 {
 			return true
 		}
 		if !a.emit(now, out) {
@@ -42,8 +42,8 @@ func (a *Assoc) Transmit(now mono.Time, out *pktbuf.Batch) (more bool) {
 	return true
 }
 
-// largest returns the size of the largest packet that may be built next: with less room in the batch it is full.
-func (a *Assoc) largest() int {
+// Largest returns the size of the largest packet that may be built next: with less room in the batch it is full.
+func (a *Assoc) Largest() int {
 	n := a.cfg.Payload
 	for _, p := range a.paths.All() {
 		n = max(n, p.Payload)

@@ -13,8 +13,9 @@ type budget struct {
 	used  atomic.Int64
 }
 
-// shareShift makes the share a half of the free memory.
-const shareShift = 1
+// shareShift makes the share an eighth of the free memory. Nobody can be made to give back what has arrived, so those that
+// come first may keep their shares; the smaller these are, the more is left for the last.
+const shareShift = 3
 
 // leastShare is what an association may hold while the budget is not exhausted, leastSend what it may always send:
 // a writer is woken by its own acknowledgements only, so it must be able to go on when others hold everything.

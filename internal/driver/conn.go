@@ -8,6 +8,7 @@ import (
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/endpoint"
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/tx"
 )
 
@@ -167,8 +168,7 @@ func (c *Conn) handle(r *reader, g *group) {
 		c.run = 0
 	}
 	c.lastIn = c.now
-	out := r.out
-	out.Reset()
+	var out *pktbuf.Batch
 	for i := g.first; i >= 0; i = r.pkts[i].next {
 		p := &r.pkts[i]
 		c.a.Handle(c.now, assoc.Arrival{Local: r.local, Peer: p.peer}, p.buf)
@@ -176,6 +176,9 @@ func (c *Conn) handle(r *reader, g *group) {
 			// A peer in slow start grows its window with each SACK, so it gets one for each second packet, as RFC 9260
 			// section 6.2 asks, though the packets came in one batch. Later a batch is acknowledged as a whole.
 			if c.run++; c.run&1 == 0 && !c.flushing {
+				if out == nil {
+					out = r.batch()
+				}
 				c.a.Transmit(c.now, out)
 			}
 		}
@@ -195,8 +198,7 @@ func (c *Conn) handleCookie(r *reader, ck *cookie) {
 		c.knowFaults()
 	}
 	c.a.HandleCookie(c.now, r.arrival(ck.pkt), r.pkts[ck.pkt].buf, ck.ck)
-	r.out.Reset()
-	c.leave(r.out)
+	c.leave(nil)
 }
 
 // routineTimer runs when the timer fires.

@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"net"
+	"sync"
 
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/udp"
@@ -46,16 +47,29 @@ func (c *Conn) leave(out *pktbuf.Batch) {
 // flush writes until nothing is left or rounds are used up; 0 means without end. The caller holds the lock and has set
 // flushing; both are given up.
 func (c *Conn) flush(out *pktbuf.Batch, rounds int) {
+	var pool *sync.Pool // that out came from
 	if out == nil {
-		out = c.node.batches.Get().(*pktbuf.Batch)
-		out.Reset()
-		defer c.node.batches.Put(out)
+		pool = &c.node.batches
+		if c.a.SendHeld() == 0 && c.a.Largest() <= pktbuf.SmallBatchBytes {
+			pool = &c.node.small
+		}
+		out = fresh(pool)
 	}
+	defer func() {
+		if pool != nil {
+			pool.Put(out)
+		}
+	}()
 	var faults faults
 	for n := 1; ; n++ {
 		done := c.round(out, &faults)
 		if done && c.settleDown() {
 			return
+		}
+		if pool == &c.node.small { // it was not enough
+			pool.Put(out)
+			pool = &c.node.batches
+			out = fresh(pool)
 		}
 		if n == rounds {
 			go c.routineFlush()
@@ -63,6 +77,13 @@ func (c *Conn) flush(out *pktbuf.Batch, rounds int) {
 			return
 		}
 	}
+}
+
+// fresh gets an empty batch.
+func fresh(pool *sync.Pool) *pktbuf.Batch {
+	out := pool.Get().(*pktbuf.Batch)
+	out.Reset()
+	return out
 }
 
 // round lets the core fill a batch and writes it. It reports whether there is nothing more to write.

@@ -173,8 +173,7 @@ func (r *reader) notice(nt *udp.Notice) bool {
 	}
 	taken := c.a.Unreachable(c.now, from, &assoc.Notice{Kind: kind, ByPeer: nt.Offender.WithZone("") == nt.Peer.Addr().WithZone(""),
 		Text: nt.String(), MTU: nt.MTU, Quote: nt.Quote})
-	r.out.Reset()
-	c.leave(r.out)
+	c.leave(nil)
 	return taken
 }
 

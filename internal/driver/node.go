@@ -83,6 +83,7 @@ type Node struct {
 	locals  []locator.Locator
 	budget  budget
 	batches sync.Pool // of *pktbuf.Batch
+	small   sync.Pool // of small ones
 	readers sync.WaitGroup
 	machine machine
 
@@ -112,6 +113,7 @@ func NewNode(socks []udp.Socket, cfg Config) *Node {
 	n.cfg = cfg
 	n.budget.limit = n.cfg.Memory
 	n.batches.New = func() any { return pktbuf.NewBatch() }
+	n.small.New = func() any { return pktbuf.NewSmallBatch() }
 	for _, s := range socks {
 		n.locals = append(n.locals, locator.FromAddrPort(s.Local()))
 	}

@@ -66,7 +66,7 @@ type cookie struct {
 }
 
 func newReader(n *Node, local int) *reader {
-	return &reader{node: n, local: local, sock: n.socks[local], in: udp.NewBatch(readSlots, false), out: pktbuf.NewBatch()}
+	return &reader{node: n, local: local, sock: n.socks[local], in: udp.NewBatch(readSlots, false)}
 }
 
 // routineRead runs for each socket until that is closed.
@@ -92,8 +92,22 @@ func (r *reader) routineRead() {
 			r.now = r.node.clock.now()
 			r.turn(off, min(off+turnPackets, len(r.pkts)))
 		}
+		clear(r.pkts) // or it would keep memory that the batch has exchanged
+		if r.out != nil {
+			r.node.batches.Put(r.out)
+			r.out = nil
+		}
 		r.notices()
 	}
+}
+
+// batch returns the reader's batch of packets to send, empty. It has one while it needs one.
+func (r *reader) batch() *pktbuf.Batch {
+	if r.out == nil {
+		r.out = r.node.batches.Get().(*pktbuf.Batch)
+	}
+	r.out.Reset()
+	return r.out
 }
 
 // split lists the packets of the batch, taking coalesced ones apart without copying.
@@ -163,7 +177,7 @@ func (r *reader) group(e *endpoint.Entry, i int) {
 func (r *reader) strays() {
 	n := r.node
 	r.groups = r.groups[:0]
-	r.out.Reset()
+	r.batch()
 	n.mu.Lock()
 	for _, i := range r.stray {
 		r.strayLocked(i)

@@ -170,7 +170,7 @@ func (t *Table) Data(now mono.Time) *Path {
 			continue
 		}
 		if p.Blocked(now) {
-			t.recheck = mono.Min(t.recheck, p.blockedUntil)
+			t.recheck = mono.Min(t.recheck, p.freeAt())
 		}
 		if r < bestRank || (r == bestRank && t.better(p, best, r)) {
 			best, bestRank = p, r

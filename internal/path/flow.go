@@ -1,6 +1,8 @@
 package path
 
 import (
+	"time"
+
 	"github.com/go-multihome/multihome/internal/cc"
 	"github.com/go-multihome/multihome/internal/mono"
 )
@@ -10,6 +12,12 @@ import (
 type flow struct {
 	cc   cc.Controller
 	pace pacer
+
+	t3       mono.Time // RFC 9260 section 6.3.2
+	lastData mono.Time // when DATA was last sent here, for the idle restart
+
+	blockedUntil mono.Time // the socket was full
+	blockedFor   time.Duration
 }
 
 // plan is how a flow is made.

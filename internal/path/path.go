@@ -57,12 +57,6 @@ type Path struct {
 	MTU       pmtu.Search // once the association carries data in earnest
 	SizeNonce uint64      // of the size probe under way
 	SizeAt    mono.Time   // when it was sent; zero: none
-
-	t3       mono.Time // RFC 9260 section 6.3.2
-	lastData mono.Time // when DATA was last sent here, for the idle restart
-
-	blockedUntil mono.Time
-	blockedFor   time.Duration
 }
 
 // Suspicion is the fast detector's open question about a path: the probe timeout expired, nothing has come back yet.
@@ -144,10 +138,11 @@ func (p *Path) Budget(now mono.Time, inFlight int) int {
 // DataSent notes that n payload bytes of DATA left on this path in one packet, and starts T3-rtx unless it runs
 // (RFC 9260 section 6.3.2 R1).
 func (p *Path) DataSent(now mono.Time, n int, resent bool) {
-	if p.t3 == 0 {
-		p.t3 = now.Add(p.RTO.RTO())
+	f := p.carry()
+	if f.t3 == 0 {
+		f.t3 = now.Add(p.RTO.RTO())
 	}
-	p.lastData = now
+	f.lastData = now
 	if resent {
 		p.Stats.DataResent += uint64(n)
 	} else {
@@ -159,8 +154,8 @@ func (p *Path) DataSent(now mono.Time, n int, resent bool) {
 
 // CopySent notes n payload bytes of copies of what another path carries too. They measure nothing, so heartbeats go on.
 func (p *Path) CopySent(now mono.Time, n int) {
-	if p.t3 == 0 {
-		p.t3 = now.Add(p.RTO.RTO())
+	if f := p.carry(); f.t3 == 0 {
+		f.t3 = now.Add(p.RTO.RTO())
 	}
 	p.Stats.DataCopied += uint64(n)
 	p.left(now, n)
@@ -175,10 +170,10 @@ func (p *Path) left(now mono.Time, n int) {
 // Idle lets the congestion window decay when nothing was sent here for a while (RFC 9260 section 7.2.1). It is asked once
 // before data goes out on a path with nothing in flight.
 func (p *Path) Idle(now mono.Time) {
-	if p.lastData == 0 {
+	if p.LastData() == 0 {
 		return
 	}
-	if idle := now.Sub(p.lastData); idle > p.RTO.RTO() {
+	if idle := now.Sub(p.LastData()); idle > p.RTO.RTO() {
 		p.CC().OnIdle(now, idle, p.RTO.RTO())
 	}
 }
@@ -187,22 +182,31 @@ func (p *Path) Idle(now mono.Time) {
 func (p *Path) Acked(now mono.Time, oldestAcked bool, inFlight int) {
 	switch {
 	case inFlight == 0:
-		p.t3 = 0
-	case oldestAcked || p.t3 == 0: // zero: a gap block was taken back, and the chunk is in flight again (6.2.1 D iii)
-		p.t3 = now.Add(p.RTO.RTO())
+		p.StopT3()
+	case oldestAcked || p.T3() == 0: // zero: a gap block was taken back, and the chunk is in flight again (6.2.1 D iii)
+		p.carry().t3 = now.Add(p.RTO.RTO())
 	}
 }
 
 // T3 returns the instant the retransmission timer expires.
-func (p *Path) T3() mono.Time { return p.t3 }
+func (p *Path) T3() mono.Time {
+	if p.flow == nil {
+		return 0
+	}
+	return p.flow.t3
+}
 
 // StopT3 disarms the retransmission timer: nothing is outstanding here any more.
-func (p *Path) StopT3() { p.t3 = 0 }
+func (p *Path) StopT3() {
+	if p.flow != nil {
+		p.flow.t3 = 0
+	}
+}
 
 // StretchT3 lets the retransmission timer run for its RTO doubled n times from now: the interval of zero window probes
 // grows although they are answered (RFC 9260 section 6.1 A).
 func (p *Path) StretchT3(now mono.Time, n int) {
-	p.t3 = now.Add(min(p.RTO.RTO()<<min(n, 16), maxProbeInterval))
+	p.carry().t3 = now.Add(min(p.RTO.RTO()<<min(n, 16), maxProbeInterval))
 }
 
 // maxProbeInterval bounds the time between zero window probes.
@@ -220,7 +224,12 @@ func (p *Path) Pace() time.Duration {
 }
 
 // LastData returns when DATA was last sent on this path.
-func (p *Path) LastData() mono.Time { return p.lastData }
+func (p *Path) LastData() mono.Time {
+	if p.flow == nil {
+		return 0
+	}
+	return p.flow.lastData
+}
 
 // SocketFull notes that the socket took no more packets. The path is not offered for a moment that doubles while it stays
 // full; nobody waits for the socket.
@@ -233,15 +242,24 @@ func (p *Path) SocketFull(now mono.Time) {
 func (p *Path) Refused(now mono.Time) { p.block(now) }
 
 func (p *Path) block(now mono.Time) {
-	p.blockedFor = min(max(2*p.blockedFor, time.Millisecond), 100*time.Millisecond)
-	if p.blockedUntil != 0 && now.Sub(p.blockedUntil) > time.Second {
-		p.blockedFor = time.Millisecond
+	f := p.carry()
+	f.blockedFor = min(max(2*f.blockedFor, time.Millisecond), 100*time.Millisecond)
+	if f.blockedUntil != 0 && now.Sub(f.blockedUntil) > time.Second {
+		f.blockedFor = time.Millisecond
 	}
-	p.blockedUntil = now.Add(p.blockedFor)
+	f.blockedUntil = now.Add(f.blockedFor)
 }
 
 // Blocked reports whether the socket was full a moment ago.
-func (p *Path) Blocked(now mono.Time) bool { return p.blockedUntil != 0 && now.Before(p.blockedUntil) }
+func (p *Path) Blocked(now mono.Time) bool { return now.Before(p.freeAt()) }
+
+// freeAt is when a full socket is tried again; zero: never full.
+func (p *Path) freeAt() mono.Time {
+	if p.flow == nil {
+		return 0
+	}
+	return p.flow.blockedUntil
+}
 
 // SetDown notes a local fault (link or address gone) or its end.
 func (p *Path) SetDown(down bool) { p.down = down }

@@ -33,6 +33,18 @@ func NewBatch() *Batch {
 	return &Batch{slab: make([]byte, BatchBytes), pkts: make([]Packet, 0, BatchPackets)}
 }
 
+// NewSmallBatch returns an empty batch for a few packets of usual size. Where many goroutines each have a little to send at
+// one time, as when the timers of idle associations fire, batches of the standard size would be most of the memory.
+func NewSmallBatch() *Batch {
+	return &Batch{slab: make([]byte, SmallBatchBytes), pkts: make([]Packet, 0, smallPackets)}
+}
+
+// Sizes of a small batch.
+const (
+	smallPackets    = 4
+	SmallBatchBytes = smallPackets * 1536
+)
+
 // Open returns an empty slice with room for exactly max bytes to build the next packet in, or nil when the batch is
 // full. Nothing is kept until Commit; opening again without Commit abandons it.
 func (b *Batch) Open(max int) []byte {

@@ -14,7 +14,7 @@ func (s *Sender) HasCopy(p locator.PathID) bool {
 	if s.copyEnd <= s.base {
 		return false
 	}
-	t := s.tracks[p]
+	t := s.known(p)
 	return t == nil || t.copied < s.copyEnd
 }
 

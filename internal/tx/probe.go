@@ -11,7 +11,7 @@ import (
 
 // StartProbe makes every chunk in flight on path p and nowhere else a candidate, and returns how many there are.
 func (s *Sender) StartProbe(p locator.PathID) int {
-	t, bit := s.tracks[p], pathSet(1)<<p
+	t, bit := s.known(p), pathSet(1)<<p
 	if t == nil {
 		return 0
 	}

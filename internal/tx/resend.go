@@ -57,7 +57,7 @@ func (s *Sender) Retarget(p locator.PathID) int {
 // RetargetSince is Retarget for what was sent on path p at since or later, the latest first, up to most bytes of payload.
 // The rest stays in flight. It returns how many chunks move.
 func (s *Sender) RetargetSince(p locator.PathID, since mono.Time, most int) (moved int) {
-	t, bit := s.tracks[p], pathSet(1)<<p
+	t, bit := s.known(p), pathSet(1)<<p
 	if t == nil {
 		return 0
 	}

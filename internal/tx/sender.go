@@ -64,7 +64,7 @@ type Sender struct {
 
 	copyEnd uint64 // behind the highest TSN of a redundant message
 
-	tracks [locator.MaxPaths]*track
+	tracks []*track // by path; none before the first transmission
 
 	gaps, newGaps []span // acknowledged by gap blocks: as of the last SACK, and of the one being read
 	longest       int    // gap blocks of the longest list seen

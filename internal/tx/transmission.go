@@ -29,8 +29,19 @@ func (t *track) empty() bool          { return t.head == t.tail }
 func (t *track) front() *record       { return t.rec(t.head) }
 func (t *track) rec(x uint32) *record { return &t.recs[x&uint32(len(t.recs)-1)] }
 
+// known returns the state of path p, nil when nothing was ever sent there.
+func (s *Sender) known(p locator.PathID) *track {
+	if s.tracks == nil {
+		return nil
+	}
+	return s.tracks[p]
+}
+
 // track returns the state of path p, allocating it at first use.
 func (s *Sender) track(p locator.PathID) *track {
+	if s.tracks == nil {
+		s.tracks = make([]*track, locator.MaxPaths)
+	}
 	t := s.tracks[p]
 	if t == nil {
 		t = &track{}
@@ -117,7 +128,7 @@ func (s *Sender) launch(c *chunk, idx uint64, p locator.PathID, now mono.Time) {
 // evict ends every transmission on path p. Chunks that live on another path stay as they are; the others are lost.
 // It returns how many, and their payload bytes.
 func (s *Sender) evict(p locator.PathID) (chunks, bytes int) {
-	t, bit := s.tracks[p], pathSet(1)<<p
+	t, bit := s.known(p), pathSet(1)<<p
 	if t == nil {
 		return 0, 0
 	}
@@ -143,7 +154,7 @@ func (s *Sender) evict(p locator.PathID) (chunks, bytes int) {
 // InFlight returns the payload bytes that count as in flight on path p: sent on it, and neither acknowledged nor given up.
 // A chunk that was probed or sent again elsewhere counts on each path where it is believed to be under way.
 func (s *Sender) InFlight(p locator.PathID) int {
-	if t := s.tracks[p]; t != nil {
+	if t := s.known(p); t != nil {
 		return t.flight
 	}
 	return 0
@@ -153,7 +164,7 @@ func (s *Sender) InFlight(p locator.PathID) int {
 // the SACK of a lone packet answer at once (RFC 9260 section 6.2). More than packet bytes sent at one instant are more
 // than one packet. False: a lone packet is in flight there.
 func (s *Sender) Second(p locator.PathID, packet int) (mono.Time, bool) {
-	t, bit := s.tracks[p], pathSet(1)<<p
+	t, bit := s.known(p), pathSet(1)<<p
 	if t == nil || t.empty() {
 		return 0, false
 	}
@@ -177,7 +188,7 @@ func (s *Sender) Second(p locator.PathID, packet int) (mono.Time, bool) {
 // Oldest returns when the oldest transmission still in flight on path p was sent: what T3-rtx (RFC 9260 section 6.3.2) and
 // the probe timeout run from. False: nothing is in flight there.
 func (s *Sender) Oldest(p locator.PathID) (mono.Time, bool) {
-	t := s.tracks[p]
+	t := s.known(p)
 	if t == nil || t.empty() {
 		return 0, false
 	}

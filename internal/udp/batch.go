@@ -46,7 +46,7 @@ const (
 // a while without need.
 const (
 	joinedSlots = 2
-	mostJoined  = 8
+	mostJoined  = 4
 	calmReads   = 1024 // reads that two slots would have been enough for
 )
 
@@ -111,6 +111,7 @@ func (b *Batch) Reset() {
 	}
 	if b.mem == nil {
 		b.mem = make([]byte, b.first+(b.usable-1)*b.size)
+		clear(b.all) // a slot of old would keep the memory of old
 		b.layout++
 	}
 }

@@ -238,8 +238,8 @@ func TestSlotsGrow(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, n, sent)
 	}
-	send(2 + 4 + 8 + 8 + 1)
-	for _, want := range []int{2, 4, 8, 8, 1} {
+	send(2 + 4 + 4 + 1)
+	for _, want := range []int{2, 4, 4, 1} {
 		require.NoError(t, read(t, b, batch))
 		require.Len(t, batch.Slots, want)
 	}
