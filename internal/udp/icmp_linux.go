@@ -13,8 +13,8 @@ import (
 // read or the write of quite another packet, and is forgotten then: to a read it means that the queue is worth a look, to a
 // write nothing.
 //
-// A socket that is waited for becomes readable when a message arrives. The reader looks at the queue whenever it finds
-// nothing else, which costs a system call before each wait and is never too late.
+// A reader that waits is woken when a message arrives. It looks at the queue when it was woken and finds nothing to read,
+// when a read fails, and when a write has found such a number; not before each wait, which would cost a system call each.
 
 // maxNotices is how many messages one read brings at most, noticeQuote how much of a quotation is kept: the SCTP common
 // header and the beginning of an INIT chunk, of what is often no more than eight bytes and seldom more than 500.

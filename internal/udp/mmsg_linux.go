@@ -29,6 +29,7 @@ type mmsg struct {
 	out outCounts
 
 	notices   bool        // the kernel hands over ICMP messages
+	noticed   atomic.Bool // a write was told of one
 	coalesced bool        // the kernel joins arriving datagrams (GRO)
 	segments  atomic.Bool // messages may be made of segments (GSO); false for good once one was refused
 	sendmmsg  func(fd uintptr, hdrs *mmsghdr, n int) (sent int, errno syscall.Errno)
@@ -98,10 +99,11 @@ type receiver struct {
 
 	notices *notices
 
-	run   func(fd uintptr) bool
-	once  func(fd uintptr) // run, without waiting
-	n     int
-	errno syscall.Errno
+	waited bool // this read has waited
+	run    func(fd uintptr) bool
+	once   func(fd uintptr) // run, without waiting
+	n      int
+	errno  syscall.Errno
 }
 
 // ReadBatch implements Socket.
@@ -116,11 +118,12 @@ func (s *mmsg) ReadBatch(b *Batch) error {
 		if r.layout != b.layout {
 			r.point(b)
 		}
-		r.n, r.errno = b.usable, 0
+		r.n, r.errno, r.waited = b.usable, 0, false
 		err := s.raw.Read(r.run)
 		if err != nil && !errors.Is(err, net.ErrClosed) {
 			// The poller gives up on a socket that reports an error and is neither readable nor writable, which is one
 			// with an ICMP message to read and a full send buffer.
+			r.waited = true
 			if e := s.raw.Control(r.once); e == nil && (r.n > 0 || r.notices.n > 0) {
 				err, r.errno = nil, 0
 			}
@@ -212,11 +215,15 @@ func (r *receiver) receive(fd uintptr) bool {
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
-			if !r.sock.notices || !r.notices.look(fd) {
-				return false
+			look := r.sock.notices && (r.sock.noticed.Load() || r.waited)
+			if r.waited = true; look {
+				r.sock.noticed.Store(false)
+				if r.notices.look(fd) {
+					r.n = 0
+					return true
+				}
 			}
-			r.n = 0
-			return true
+			return false
 		default:
 			if r.n = 0; !r.sock.notices || !r.notices.look(fd) {
 				r.errno = errno

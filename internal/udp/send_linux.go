@@ -230,6 +230,7 @@ func (w *sender) send(fd uintptr) {
 			stale = 0
 		case errno == unix.EINTR:
 		case stale < maxStale && left(errno):
+			w.sock.noticed.Store(true)
 			stale++ // perhaps left behind by an earlier packet and cleared by being told: then this packet was not tried
 		case errno == 0:
 			w.errno = unix.EIO
