@@ -83,6 +83,8 @@ func TestIdleAssociations(t *testing.T) {
 	require.Less(t, files, 20)
 	for _, a := range ends {
 		require.NoError(t, a.Err())
+	}
+	for _, a := range ends {
 		go a.Abort("")
 	}
 	require.NoError(t, l.Close())

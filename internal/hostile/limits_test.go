@@ -23,7 +23,9 @@ const loop = "127.0.0.1:0"
 func quick(c transport.Config) *transport.Config {
 	c.RTOInitial, c.RTOMin = 50*time.Millisecond, 20*time.Millisecond
 	c.MaxInitRetrans = 30
-	c.Linger = time.Second
+	if c.Linger == 0 {
+		c.Linger = time.Second
+	}
 	return &c
 }
 
