@@ -142,14 +142,16 @@ func (p *Path) DataSent(now mono.Time, n int, resent bool) {
 	if f.t3 == 0 {
 		f.t3 = now.Add(p.RTO.RTO())
 	}
-	f.lastData = now
+	if f.lastData != now { // once per batch
+		f.lastData = now
+		p.Mon.DataSent(now.Std())
+	}
 	if resent {
 		p.Stats.DataResent += uint64(n)
 	} else {
 		p.Stats.DataSent += uint64(n)
 	}
 	p.left(now, n)
-	p.Mon.DataSent(now.Std())
 }
 
 // CopySent notes n payload bytes of copies of what another path carries too. They measure nothing, so heartbeats go on.
