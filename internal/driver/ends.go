@@ -80,12 +80,17 @@ func (c *Conn) endOut(now mono.Time, s *Stream) error {
 	if o.ending {
 		return nil
 	}
-	if out, _ := c.a.Streams(); int(s.id) >= out {
-		o.ending, o.ended = true, true // a side that does not exist
+	refused := -1
+	switch ok, _, err := c.reaches(now, s, &refused); {
+	case err != nil:
+		o.ending, o.ended = true, true // a side that does not exist has no end to tell
 		c.release(s)
 		return nil
-	}
-	if !o.pending {
+	case !ok:
+		o.ending = true
+		c.mux.endLater = append(c.mux.endLater, s)
+		return nil
+	case !o.pending:
 		if err := c.endStream(now, s.id); err != nil {
 			return err
 		}
@@ -210,6 +215,9 @@ func (c *Conn) streamsReset(ids []uint16) {
 	}
 	for _, id := range ids {
 		s := m.streams[id]
+		if s == nil && id == 0 && !m.zeroOver {
+			s = c.newStream(0, nil)
+		}
 		if s == nil && !c.userClosed && !c.ours(id) && id != 0 && m.all == nil {
 			// Opened and ended by the peer without a message. Of our own parity it would be the echo of an end of ours.
 			s = c.newStream(id, nil)
@@ -385,6 +393,21 @@ func (c *Conn) streamsAdded(why string) {
 	if why != "" {
 		g.out, g.in, g.why = 0, 0, why
 		g.refused++
+	}
+	m := c.mux
+	later := m.endLater
+	m.endLater = nil
+	out, _ := c.a.Streams()
+	for _, s := range later {
+		switch {
+		case int(s.id) < out:
+			s.out.ending = c.endStream(c.now, s.id) == nil
+		case why != "":
+			s.out.ended = true
+			c.release(s)
+		default:
+			m.endLater = append(m.endLater, s)
+		}
 	}
 	g.changed()
 	c.wakeWaiting()

@@ -25,6 +25,8 @@ type mux struct {
 	loose   []*Stream          // no longer the present one, but not read to their end
 	growth  growth
 
+	endLater []*Stream // to be ended once our outgoing streams reach up to their numbers
+
 	zeroOver bool // the association's own stream has ended: what comes next on its number is for AcceptStream
 
 	all *merged // set when messages of all streams are read together
