@@ -75,6 +75,7 @@ type Assoc struct {
 	sackFrom   locator.PathID
 	sack       sackChoice
 	asked      bool   // a heartbeat was asked for, to measure the round trip of a path that only brings data
+	prompted   bool   // the first DATA has been acknowledged, at once (RFC 9260 section 5.1)
 	busy       bool   // data was sent or received since the monitors were last told
 	zwp        int    // zero window probes in a row (RFC 9260 section 6.1 A)
 	redundant  int    // paths that carry each redundant message; zero until one was sent
@@ -151,4 +152,5 @@ func (a *Assoc) open() {
 		SackEvery: a.cfg.SackEvery, Interleaving: a.interleaving()})
 	a.tx.Init(&tx.Config{InitialTSN: a.myTSN, Streams: a.outStreams, PeerWindow: a.peerWindow, Interleaving: a.interleaving(),
 		Partial: a.partial(), KeepAbandoned: a.cfg.KeepAbandoned})
+	a.prompted = false
 }

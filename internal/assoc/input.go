@@ -205,8 +205,8 @@ func (a *Assoc) handleData(now mono.Time, in *inbound, c wire.Chunk) {
 // packetDone lets the SACK decision be made once per packet, and notes where the SACK should go: back on the path it
 // acknowledges, or on an alternate while duplicates arrive.
 func (a *Assoc) packetDone(now mono.Time, in *inbound) {
-	a.rx.PacketDone(now, in.now)
-	a.busy = true
+	a.rx.PacketDone(now, in.now || !a.prompted)
+	a.busy, a.prompted = true, true
 	a.resumeReset()
 	if in.path != nil {
 		a.sackFrom = in.path.ID
@@ -216,6 +216,7 @@ func (a *Assoc) packetDone(now mono.Time, in *inbound) {
 		// RFC 9260 section 9.2: answered at once with a SHUTDOWN, and T2 starts again.
 		a.out.shutdown = true
 		a.rx.SackNeeded()
+		a.errors = 0
 		a.startT2(now)
 	}
 }
