@@ -69,6 +69,9 @@ func (m *Monitor) SetConfig(now time.Time, cfg *Config) {
 	m.plan(m.since(now))
 }
 
+// Config returns the tuning in force.
+func (m *Monitor) Config() Config { return *m.cfg }
+
 // since converts an instant of the caller.
 func (m *Monitor) since(now time.Time) instant { return instant(now.Sub(m.base)) + 1 }
 

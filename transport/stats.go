@@ -14,12 +14,13 @@ import (
 type PathInfo struct {
 	Path      locator.Path
 	State     heartbeat.State
-	Since     time.Time // of State
-	Primary   bool      // preferred for data
-	Current   bool      // data takes it now
-	Suspected bool      // silent for longer than it should be; the question is still open
-	Gone      bool      // not used any more
-	Errors    int       // unanswered in a row (RFC 9260 section 8.2)
+	Since     time.Time        // of State
+	Primary   bool             // preferred for data
+	Current   bool             // data takes it now
+	Suspected bool             // silent for longer than it should be; the question is still open
+	Gone      bool             // not used any more
+	Errors    int              // unanswered in a row (RFC 9260 section 8.2)
+	Heartbeat heartbeat.Config // how it is watched
 
 	RTT    time.Duration // smoothed round-trip time; 0: not measured yet
 	MinRTT time.Duration // least of late
@@ -35,6 +36,7 @@ type PathInfo struct {
 	DataSent, DataResent            uint64 // user bytes, first and repeated transmissions
 	DataLost                        uint64 // user bytes found lost
 	Timeouts, ProbeTimeouts         uint64 // of the retransmission timer, of the fast detector
+	DataCopied                      uint64 // user bytes of copies of what another path carries (policy Redundant)
 	HeartbeatsSent, HeartbeatsAcked uint64
 	Chosen                          uint64 // times data began to take this path
 	SocketFull, SendErrors          uint64
@@ -53,7 +55,7 @@ func (a *Association) Paths() []PathInfo {
 			SlowStart: p.SlowStart, InFlight: p.InFlight, Payload: p.Payload,
 			PacketsSent: p.Stats.PacketsSent, PacketsReceived: p.Stats.PacketsReceived,
 			BytesSent: p.Stats.BytesSent, BytesReceived: p.Stats.BytesReceived,
-			DataSent: p.Stats.DataSent, DataResent: p.Stats.DataResent, DataLost: p.Stats.Lost,
+			DataSent: p.Stats.DataSent, DataResent: p.Stats.DataResent, DataLost: p.Stats.Lost, DataCopied: p.Stats.DataCopied, Heartbeat: p.Watch,
 			Timeouts: uint64(p.Stats.Timeouts), ProbeTimeouts: uint64(p.Stats.ProbeTimeouts),
 			HeartbeatsSent: uint64(p.Stats.HeartbeatsSent), HeartbeatsAcked: uint64(p.Stats.HeartbeatsAcked),
 			Chosen: uint64(p.Stats.Chosen), SocketFull: uint64(p.Stats.Blocked), SendErrors: uint64(p.Stats.SendErrors),

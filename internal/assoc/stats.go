@@ -65,6 +65,7 @@ type PathInfo struct {
 	Payload    int // UDP payload a packet may have
 	Stats      path.Stats
 	Heartbeats heartbeat.Stats
+	Watch      heartbeat.Config // how it is watched
 }
 
 // Paths appends what can be told about every path to buf.
@@ -76,7 +77,7 @@ func (a *Assoc) Paths(buf []PathInfo) []PathInfo {
 			Path: p.Path, State: p.State(), Since: p.Mon.Since(), Primary: p == a.paths.Primary(), Current: p == cur,
 			Retired: a.paths.Retired(p), Suspected: p.Suspect.Since != 0, Errors: p.Mon.Errors(), SRTT: p.RTO.SRTT(),
 			RTT: p.RTO.MinRTT(), RTO: p.RTO.RTO(), Window: window, SlowStart: slow,
-			InFlight: a.tx.InFlight(p.ID), Payload: p.Payload, Stats: p.Stats, Heartbeats: p.Mon.Stats(),
+			InFlight: a.tx.InFlight(p.ID), Payload: p.Payload, Stats: p.Stats, Heartbeats: p.Mon.Stats(), Watch: p.Mon.Config(),
 		})
 	}
 	return buf
