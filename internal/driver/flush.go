@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/udp"
 	"github.com/go-multihome/multihome/locator"
@@ -137,9 +138,10 @@ func (c *Conn) routineFlush() {
 	c.flush(nil, 0)
 }
 
-// sync lets the endpoint know new tags and addresses, so that packets find the association.
+// sync lets the endpoint know new tags and addresses, so that packets find the association. One that has ended stays known
+// until its last packet is out, and retire: else the answer to a stranger could overtake its ABORT.
 func (c *Conn) sync() {
-	if !c.entry.Stale() {
+	if !c.entry.Stale() || c.a.State() == assoc.Closed {
 		return
 	}
 	c.node.mu.Lock()
