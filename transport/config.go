@@ -168,6 +168,10 @@ type Config struct {
 	// on one stream does not hold up the others.
 	Interleaving bool
 
+	// Adaptation is announced to the peer as the adaptation layer indication (RFC 5061 section 4.2.6), for the program there;
+	// see PeerInfo. Default nil: nothing is.
+	Adaptation *uint32
+
 	// NoStreamReset does not announce stream re-configuration (RFC 6525): streams can neither be ended nor added, by either
 	// side.
 	NoStreamReset bool
@@ -415,6 +419,9 @@ func (c *Config) core() assoc.Config {
 	}
 	if c.Heartbeat != nil {
 		a.Heartbeat = *c.Heartbeat
+	}
+	if c.Adaptation != nil {
+		a.Adapt, a.Adaptation = true, *c.Adaptation
 	}
 	return a
 }

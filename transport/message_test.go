@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/transport"
 )
 
@@ -527,6 +529,29 @@ func TestAbortInfo(t *testing.T) {
 	require.EqualValues(t, 12, e.Cause)
 	require.Equal(t, reason, string(e.Info))
 	b.Close()
+}
+
+// What a program announces to the program on the other side arrives in both directions, and is nothing by default.
+func TestAdaptation(t *testing.T) {
+	needs.Address(t, netip.MustParseAddr("127.0.0.2"))
+	for _, local := range []string{loop, "127.0.0.1:0,127.0.0.2:0"} {
+		one, two := uint32(0), uint32(0xcafe)
+		l, err := transport.Listen(local, &transport.Config{Adaptation: &one})
+		require.NoError(t, err)
+		a, err := transport.Dial(context.Background(), l.Addr().String(), &transport.Config{Adaptation: &two})
+		require.NoError(t, err)
+		b, err := l.AcceptAssociation(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, &one, a.Peer().Adaptation)
+		require.Equal(t, &two, b.Peer().Adaptation)
+		closeAll(a, b)
+		require.NoError(t, l.Close())
+	}
+	a, b, l := pair(t, loop, nil)
+	require.Nil(t, a.Peer().Adaptation)
+	require.Nil(t, b.Peer().Adaptation)
+	closeAll(a, b)
+	require.NoError(t, l.Close())
 }
 
 // All streams read together, as a program of RFC 6458 reads its socket: in the order in which messages become whole.

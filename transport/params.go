@@ -106,14 +106,20 @@ type PeerInfo struct {
 	StreamReset        bool // RFC 6525: streams can be ended and added
 	Interleaving       bool // RFC 8260
 	Padding            bool // RFC 4820
+
+	Adaptation *uint32 // its adaptation layer indication (RFC 5061 section 4.2.6), nil without one
 }
 
 // Peer returns what the peer announced.
 func (a *Association) Peer() PeerInfo {
 	i := a.conn.Info()
 	p := &i.Peer
-	return PeerInfo{
+	info := PeerInfo{
 		OutStreams: int(p.OutStreams), InStreams: int(p.InStreams), Window: p.Window, Addresses: p.Listed,
 		PartialReliability: p.ForwardTSN, StreamReset: p.Reconfig, Interleaving: p.Interleaving, Padding: p.Pad,
 	}
+	if p.Adapted {
+		info.Adaptation = &p.Adaptation
+	}
+	return info
 }

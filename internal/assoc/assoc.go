@@ -98,8 +98,10 @@ type Peer struct {
 	Interleaving          bool
 	Reconfig              bool
 	Pad                   bool
-	Listed                int  // addresses it listed
-	Plain                 bool // the association was born of a plain INIT: one local locator only
+	Adapted               bool   // it announced Adaptation
+	Adaptation            uint32 // its adaptation layer indication (RFC 5061 section 4.2.6)
+	Listed                int    // addresses it listed
+	Plain                 bool   // the association was born of a plain INIT: one local locator only
 }
 
 // State returns the state.

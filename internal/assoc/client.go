@@ -263,6 +263,9 @@ func (a *Assoc) emitInit(now mono.Time, out *pktbuf.Batch, t *attempt, pair int)
 		b.CookiePreservative(s.preserve)
 	}
 	b.SupportedExt(a.cfg.Extensions()...)
+	if a.cfg.Adapt {
+		b.Adaptation(a.cfg.Adaptation)
+	}
 	if !a.cfg.NoPartial {
 		b.ForwardTSNParam()
 	}
@@ -386,7 +389,8 @@ func (a *Assoc) readInitAck(from Arrival, tag uint32, c wire.Chunk) (*answer, st
 // PeerOf collects what an INIT or INIT ACK announced.
 func PeerOf(in *wire.Init, sp *wire.SetupParams) Peer {
 	return Peer{OutStreams: in.OutStreams, InStreams: in.InStreams, Window: in.ARwnd, ForwardTSN: sp.CanForwardTSN(),
-		Interleaving: sp.Ext.Has(wire.TypeIData), Reconfig: sp.Ext.Has(wire.TypeReconfig), Pad: sp.Ext.Has(wire.TypePad), Listed: len(sp.Addrs)}
+		Interleaving: sp.Ext.Has(wire.TypeIData), Reconfig: sp.Ext.Has(wire.TypeReconfig), Pad: sp.Ext.Has(wire.TypePad), Listed: len(sp.Addrs),
+		Adapted: sp.HasAdaptation, Adaptation: sp.Adaptation}
 }
 
 // adopt goes on with an answer: paths are laid out and the COOKIE ECHO is due.

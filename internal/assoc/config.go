@@ -49,6 +49,9 @@ type Config struct {
 	Interleaving  bool // announce I-DATA, and use it when the peer does too (RFC 8260)
 	KeepAbandoned bool // EventSendFailed carries the bytes that were given up
 
+	Adapt      bool   // announce Adaptation, for the layer above (RFC 5061 section 4.2.6)
+	Adaptation uint32 // the adaptation layer indication
+
 	NoReconfig bool // do not announce stream re-configuration (RFC 6525)
 	MaxStreams int  // streams each way that re-configuration may add up to, default 65535
 

@@ -72,6 +72,9 @@ func (s *secrets) seal(b []byte, ck *assoc.Cookie) []byte {
 	b = be.AppendUint16(b, ck.Peer.InStreams)
 	b = be.AppendUint32(b, ck.Peer.Window)
 	b = append(b, flags(ck.Peer))
+	if ck.Peer.Adapted {
+		b = be.AppendUint32(b, ck.Peer.Adaptation)
+	}
 	b = be.AppendUint32(b, ck.TieMy)
 	b = be.AppendUint32(b, ck.TiePeer)
 	b = be.AppendUint16(b, ck.Told)
@@ -87,7 +90,7 @@ func (s *secrets) seal(b []byte, ck *assoc.Cookie) []byte {
 }
 
 func flags(p assoc.Peer) (f byte) {
-	for i, on := range []bool{p.ForwardTSN, p.Interleaving, p.Reconfig, p.Pad} {
+	for i, on := range []bool{p.ForwardTSN, p.Interleaving, p.Reconfig, p.Pad, p.Adapted} {
 		if on {
 			f |= 1 << i
 		}
@@ -153,6 +156,9 @@ func (s *secrets) open(b []byte) (ck assoc.Cookie, ok bool) {
 	ck.Peer.Window = r.u32()
 	f := r.u8()
 	ck.Peer.ForwardTSN, ck.Peer.Interleaving, ck.Peer.Reconfig, ck.Peer.Pad = f&1 != 0, f&2 != 0, f&4 != 0, f&8 != 0
+	if ck.Peer.Adapted = f&16 != 0; ck.Peer.Adapted {
+		ck.Peer.Adaptation = r.u32()
+	}
 	ck.TieMy, ck.TiePeer = r.u32(), r.u32()
 	ck.Told = r.u16()
 	ck.From.Local = int(r.u8())

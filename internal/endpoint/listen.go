@@ -249,6 +249,7 @@ func (e *Endpoint) buildInitAck(b *wire.Builder, ck *assoc.Cookie, sp *wire.Setu
 	}
 	if options {
 		ok = ok && b.SupportedExt(c.Extensions()...)
+		ok = ok && (!c.Adapt || b.Adaptation(c.Adaptation))
 		if !c.NoPartial && sp.CanForwardTSN() {
 			ok = ok && b.ForwardTSNParam()
 		}
