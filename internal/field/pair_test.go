@@ -227,6 +227,14 @@ func (d *diary) failed(p *pair, path int, after time.Time) (transport.Event, boo
 	})
 }
 
+// left reports whether data left a path after an instant.
+func (d *diary) left(p *pair, path int, after time.Time) bool {
+	_, found := d.find(func(e *transport.Event) bool {
+		return e.Kind == transport.EventPathChosen && p.index(e.Previous.Local.Addr) == path && !e.Time.Before(after)
+	})
+	return found
+}
+
 // failures counts how often a path became PotentiallyFailed.
 func (d *diary) failures() int {
 	n := 0
