@@ -56,6 +56,12 @@ func (a *Assoc) StreamHeld(sid uint16) int { return a.tx.StreamHeld(sid) }
 // Held returns the memory the association holds for user data in both directions, for the endpoint's budget.
 func (a *Assoc) Held() int { return a.tx.Held() + a.rx.Held() }
 
+// SackDue reports whether a SACK would leave with the next Transmit, whatever else there is to send.
+func (a *Assoc) SackDue(now mono.Time) bool {
+	_, must := a.rx.AckWanted(now)
+	return must && a.state >= Established
+}
+
 // Consumed gives back memory (rx.Part's Held) that the user has read, which opens the window.
 func (a *Assoc) Consumed(now mono.Time, held int) {
 	if a.state.in(mayReceive) || a.state == ShutdownReceived {

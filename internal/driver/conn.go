@@ -175,7 +175,7 @@ func (c *Conn) handle(r *reader, g *group) {
 		if c.run < earlyPackets {
 			// A peer in slow start grows its window with each SACK, so it gets one for each second packet, as RFC 9260
 			// section 6.2 asks, though the packets came in one batch. Later a batch is acknowledged as a whole.
-			if c.run++; c.run&1 == 0 && !c.flushing {
+			if c.run++; c.run&1 == 0 && !c.flushing && c.a.SackDue(c.now) {
 				if out == nil {
 					out = r.batch()
 				}
