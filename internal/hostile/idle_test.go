@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/needs"
 	"github.com/go-multihome/multihome/transport"
 )
 
@@ -27,14 +28,16 @@ func memory() uint64 {
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	println(m.HeapInuse, m.HeapAlloc, m.StackInuse, m.HeapObjects)
 	return m.HeapInuse + m.StackInuse
 }
 
 // A thousand idle associations with two locators on each side, dialled and accepted in one process, cost at most 8 KiB
 // per end, the sockets included, no goroutine and no descriptor each. The heap profile goes where MULTIHOME_HEAP says.
 func TestIdleAssociations(t *testing.T) {
-	const n = 1000
+	n, most := 1000, mostIdle
+	if needs.Race { // which has pools lose batches, and makes everything slow
+		n, most = 150, 8*mostIdle
+	}
 	before := memory()
 	routines, files := runtime.NumGoroutine(), descriptors(t)
 	l, err := transport.Listen("127.0.0.1:0,127.0.0.2:0", &transport.Config{Backlog: n})
@@ -66,26 +69,36 @@ func TestIdleAssociations(t *testing.T) {
 	ends := append(accepted, dialled...)
 	for _, a := range ends {
 		require.NotNil(t, a)
-		require.Eventually(t, func() bool { return active(a) == 4 }, 20*time.Second, 10*time.Millisecond, "%+v", a.Paths())
+		require.Eventually(t, func() bool { return measured(a) == 4 }, time.Minute, 10*time.Millisecond, "%+v", a.Paths())
 	}
 	routines, files = runtime.NumGoroutine()-routines, descriptors(t)-files
-	after := memory()
+	after, each := uint64(0), 0
+	for until := time.Now().Add(20 * time.Second); ; time.Sleep(time.Second) {
+		// What served the crowd of setups is given up after a while.
+		after = memory()
+		each = int(after-before) / len(ends)
+		if each <= most || time.Now().After(until) {
+			break
+		}
+	}
 	if name := os.Getenv("MULTIHOME_HEAP"); name != "" {
 		f, err := os.Create(name)
 		require.NoError(t, err)
 		require.NoError(t, pprof.Lookup("heap").WriteTo(f, 0))
 		require.NoError(t, f.Close())
 	}
-	each := int(after-before) / len(ends)
 	t.Logf("%d bytes per end, %d goroutines and %d descriptors for %d ends", each, routines, files, len(ends))
-	require.LessOrEqual(t, each, mostIdle)
+	require.LessOrEqual(t, each, most)
 	require.Less(t, routines, 20, "readers of four sockets, and what the tests themselves need")
 	require.Less(t, files, 20)
 	for _, a := range ends {
 		require.NoError(t, a.Err())
 	}
-	for _, a := range ends {
-		go a.Abort("")
+	for _, a := range dialled {
+		require.NoError(t, a.Abort(""))
+	}
+	for _, a := range accepted {
+		a.Abort("")
 	}
 	require.NoError(t, l.Close())
 }
@@ -94,6 +107,17 @@ func TestIdleAssociations(t *testing.T) {
 func active(a *transport.Association) (n int) {
 	for _, p := range a.Paths() {
 		if p.State == heartbeat.Active {
+			n++
+		}
+	}
+	return n
+}
+
+// measured counts the paths that answered a heartbeat, or the handshake, at least once. On a busy machine some may have
+// failed to since.
+func measured(a *transport.Association) (n int) {
+	for _, p := range a.Paths() {
+		if p.State != heartbeat.Unconfirmed && p.PacketsReceived > 0 {
 			n++
 		}
 	}

@@ -20,7 +20,7 @@ import (
 // packets is how many a storm throws.
 func packets(most int) int {
 	if needs.Race {
-		most /= 10
+		most /= 20
 	}
 	if testing.Short() {
 		most /= 10
