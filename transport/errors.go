@@ -37,7 +37,7 @@ var (
 	// ErrStopAsked is what writing gives when the peer asked for the end of the stream (RFC 6525 section 4.2). It is
 	// syscall.EPIPE, too.
 	ErrStopAsked = driver.ErrStopAsked
-	// ErrMessageSize is what WriteMessage gives for a message larger than Config.SendBuffer, or larger than a chunk where
+	// ErrMessageSize is what WriteMessage gives for a message larger than Config.MaxSendBuffer, or larger than a chunk where
 	// MessageOptions.Whole is set. It is syscall.EMSGSIZE, too.
 	ErrMessageSize = driver.ErrMessageSize
 	// ErrEmptyMessage is what WriteMessage gives for a message without a byte, which SCTP cannot carry.

@@ -2,11 +2,13 @@ package transport
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/driver"
 	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/rx"
+	"github.com/go-multihome/multihome/locator"
 )
 
 // MessageInfo tells about a message that was read.
@@ -74,12 +76,21 @@ const (
 	LowestLatency
 )
 
+// OnPath is the policy that takes one path, by its ID in Paths, while that is well, and is Failover else.
+func OnPath(id locator.PathID) Policy { return onPath + Policy(id) }
+
+// onPath is where the policies of OnPath begin.
+const onPath = 16
+
 var policyText = [...]string{"default", "failover", "redundant", "lowest latency"}
 
 // String names the policy.
 func (p Policy) String() string {
-	if int(p) < len(policyText) {
+	switch {
+	case int(p) < len(policyText):
 		return policyText[p]
+	case p >= onPath && p < onPath+locator.MaxPaths:
+		return fmt.Sprintf("on path %d", p-onPath)
 	}
 	return "unknown policy"
 }
@@ -93,6 +104,9 @@ func (p Policy) core(def path.Policy) path.Policy {
 		return path.Redundant
 	case LowestLatency:
 		return path.Fastest
+	}
+	if p >= onPath && p < onPath+locator.MaxPaths {
+		return path.Only(locator.PathID(p - onPath))
 	}
 	return def
 }
@@ -136,7 +150,7 @@ func infoOf(part *rx.Part, more bool, id uint16) MessageInfo {
 
 // WriteMessage queues p as one message and waits while the association's send buffer is full. Once it has returned, the
 // message is sent whatever the program does, as far as its options let it; see Undelivered for those that are not. Nil
-// options are those of the stream, see SetMessageOptions. A message larger than Config.SendBuffer is refused with
+// options are those of the stream, see SetMessageOptions. A message larger than Config.MaxSendBuffer is refused with
 // ErrMessageSize, an empty one with ErrEmptyMessage.
 func (s *Stream) WriteMessage(p []byte, o *MessageOptions) error {
 	return s.a.opError("write", s.write(p, o))

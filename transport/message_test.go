@@ -75,7 +75,7 @@ func TestMessages(t *testing.T) {
 
 	// What cannot be.
 	require.ErrorIs(t, s.WriteMessage(nil, nil), transport.ErrEmptyMessage)
-	err = s.WriteMessage(make([]byte, 1<<20+1), nil)
+	err = s.WriteMessage(make([]byte, 16<<20+1), nil)
 	require.ErrorIs(t, err, transport.ErrMessageSize)
 	require.ErrorIs(t, err, syscall.EMSGSIZE)
 	whole := &transport.MessageOptions{Whole: true}
@@ -387,6 +387,19 @@ func TestLabPolicies(t *testing.T) {
 		first, second = exchange(s, &transport.MessageOptions{PPID: 1}, r)
 		require.EqualValues(t, 10_000, first)
 		require.Zero(t, second)
+		for _, p := range a.Paths() {
+			if p.State == heartbeat.Active && p.Path.Peer.Addr == labB[1] {
+				first, second = exchange(s, &transport.MessageOptions{Policy: transport.OnPath(p.Path.ID)}, r)
+				require.Zero(t, first)
+				require.EqualValues(t, 10_000, second)
+			}
+		}
+		first, second = exchange(s, &transport.MessageOptions{Policy: transport.OnPath(15)}, r)
+		require.EqualValues(t, 10_000, first, "there is no such path")
+		require.Zero(t, second)
+		require.Equal(t, "on path 15", transport.OnPath(15).String())
+		require.Equal(t, "lowest latency", transport.LowestLatency.String())
+		require.Equal(t, "unknown policy", transport.Policy(99).String())
 		s.SetPolicy(transport.PolicyDefault)
 		x.Set("a1-b1", "down")
 		start := time.Now()

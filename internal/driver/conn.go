@@ -62,6 +62,7 @@ type Conn struct {
 	waiting     []*Stream     // whose writers wait for room
 
 	// atomic
+	half   atomic.Int64 // of window
 	credit atomic.Int64 // memory the readers have given back and the core has not been told of
 }
 
@@ -78,6 +79,7 @@ const earlyPackets = 1024
 
 func newConn(n *Node, e *endpoint.Entry, client bool) *Conn {
 	c := &Conn{node: n, entry: e, a: e.Assoc, client: client, window: n.window, limit: n.cfg.SendBuffer, most: n.cfg.MaxSendBuffer}
+	c.half.Store(int64(c.window / 2))
 	e.Owner = c
 	return c
 }
@@ -151,6 +153,7 @@ func (c *Conn) book() {
 	w := c.node.budget.window(want)
 	if d := w - c.window; d != 0 && (w == 0 || w == want || max(d, -d) >= c.window>>3) {
 		c.window = w
+		c.half.Store(int64(w / 2))
 		c.a.SetWindow(w)
 	}
 }

@@ -120,10 +120,11 @@ func (q *inbox) ready() bool {
 	return !q.messages || q.whole > 0 || q.pressed || q.bytes >= q.want || q.half > 0 && q.head.part.Data.Held > q.half
 }
 
-// expect sets what the reader wants: bytes (0), or a message of which want bytes fit.
-func (q *inbox) expect(want int) {
+// expect sets what the reader wants: bytes (0), or a message of which want bytes fit, and which may hold half bytes of memory
+// before its end is here.
+func (q *inbox) expect(want, half int) {
 	q.gate.Lock()
-	q.messages, q.want = want > 0, want
+	q.messages, q.want, q.half = want > 0, want, half
 	q.gate.Unlock(q.ready())
 }
 

@@ -79,9 +79,9 @@ func (s *Stream) dropPartial() {
 	s.turn.Unlock(true)
 }
 
-// sendLimit is the size of the send buffer.
+// sendLimit is the size up to which the send buffer grows.
 func (c *Conn) sendLimit() int {
 	c.mu.Lock()
 	defer c.unlock()
-	return c.limit
+	return c.most
 }

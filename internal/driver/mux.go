@@ -110,7 +110,6 @@ func (c *Conn) stream(id uint16) (s *Stream, made bool) {
 func (c *Conn) newStream(id uint16, prev *Stream) *Stream {
 	m := c.mux
 	s := &Stream{c: c, id: id}
-	s.in.half = c.window / 2
 	s.in.pressed = c.pressed
 	if end := c.readEnd(); end != nil {
 		s.in.finish(end)

@@ -109,7 +109,7 @@ func (c *Conn) keepFailed(f *tx.Abandoned) {
 	}
 	c.failed = append(c.failed, *f)
 	c.failedBytes += f.Len
-	for c.failedBytes > 2*c.limit && len(c.failed) > 1 {
+	for c.failedBytes > 2*c.most && len(c.failed) > 1 {
 		c.failedBytes -= c.failed[0].Len
 		c.failed[0] = tx.Abandoned{}
 		c.failed = c.failed[1:]

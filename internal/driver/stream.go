@@ -77,7 +77,7 @@ func (s *Stream) Options() *Options {
 func (s *Stream) Read(p []byte) (int, error) {
 	if s.messages.Load() {
 		s.messages.Store(false)
-		s.in.expect(0)
+		s.in.expect(0, 0)
 	}
 	if err := s.in.gate.WaitAndLock(); err != nil {
 		return 0, s.closedOr(err)
@@ -101,7 +101,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 // is not to be used.
 func (s *Stream) ReadMessage(p []byte) (n int, part rx.Part, more bool, err error) {
 	s.messages.Store(true)
-	s.in.expect(max(1, len(p)))
+	s.in.expect(max(1, len(p)), int(s.c.half.Load()))
 	if err := s.in.gate.WaitAndLock(); err != nil {
 		return 0, part, false, s.closedOr(err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/locator"
 )
 
 // Change tells that the path for data changed, and why.
@@ -94,8 +95,11 @@ const (
 	Failover  Policy = iota // the primary while it is well, else the best alternate
 	Redundant               // the same, and copies on the next best paths, see Best
 	Fastest                 // the shortest round trip among the Active paths
-	Policies                // how many there are
+	Policies                // how many there are; from here on, a path of its own, see Only
 )
+
+// Only is the policy that takes one path while it is well, and is Failover else.
+func Only(id locator.PathID) Policy { return Policies + Policy(id) }
 
 // Best appends to buf the k best paths to carry copies of the same data: the one Data chooses, then Active alternates,
 // those that share least with it first.
@@ -128,6 +132,11 @@ func (t *Table) Best(now mono.Time, k int, buf []*Path) []*Path {
 func (t *Table) For(now mono.Time, policy Policy) *Path {
 	if policy == Fastest {
 		return t.quickest(now)
+	}
+	if policy >= Policies {
+		if p := t.Get(locator.PathID(policy - Policies)); p != nil && t.rank(p, now) == rankGood {
+			return p
+		}
 	}
 	return t.Data(now)
 }
