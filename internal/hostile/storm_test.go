@@ -104,6 +104,9 @@ func (s *storm) attack() {
 		pkt = s.k.forge(&m)
 	}
 	c := s.owner(h, pkt)
+	if !s.insane && !replayed {
+		s.disguise(pkt)
+	}
 	if c != nil && !s.insane && !replayed {
 		for s.owner(h, pkt) != nil {
 			be.PutUint32(pkt[4:], s.k.rnd.Uint32())
@@ -123,6 +126,26 @@ func (s *storm) attack() {
 	}
 	if took != nil && s.k.rnd.IntN(2) == 0 {
 		s.flush(took)
+	}
+}
+
+// disguise takes the tag of an association between a and b out of a captured INIT or INIT ACK: who makes an association of
+// his own with that tag lets the other side say what only the peer may.
+func (s *storm) disguise(pkt []byte) {
+	if len(pkt) < 20 || pkt[12] != byte(wire.TypeInit) && pkt[12] != byte(wire.TypeInitAck) {
+		return
+	}
+	tag := be.Uint32(pkt[16:])
+	for _, h := range [2]*host{s.a, s.b} {
+		for _, c := range h.conns {
+			mine, its := c.ent.Assoc.Tags()
+			full, plain := c.ent.Assoc.SetupTags()
+			if c.live && (tag == mine || tag == its || tag == full || tag == plain) {
+				be.PutUint32(pkt[16:], s.k.rnd.Uint32())
+				s.k.sum(pkt)
+				return
+			}
+		}
 	}
 }
 
