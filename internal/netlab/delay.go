@@ -25,6 +25,9 @@ type heldPacket struct {
 	buf []byte
 }
 
+// delayName is the line's interface at the router.
+const delayName = "delay"
+
 // A line that nobody empties loses packets rather than memory.
 const maxHeld = 1 << 16
 
@@ -40,19 +43,19 @@ func (l *Lab) setDelay(path int, d time.Duration) error {
 		if d <= 0 {
 			return nil
 		}
-		tun, err := r.tun("delay", l.opts.MTU)
+		tun, err := r.tun(delayName, l.opts.MTU)
 		if err != nil {
 			return err
 		}
 		r.line = startDelayLine(tun)
 		var up script
-		up.add("link set dev delay mtu %d up", l.opts.MTU)
+		up.add("link set dev %s mtu %d up", delayName, l.opts.MTU)
 		if err := r.ip(&up); err != nil {
 			return err
 		}
 		for _, fam := range families {
 			var s script
-			s.add("route replace default dev delay table 200")
+			s.add("route replace default dev %s table 200", delayName)
 			for _, port := range []string{"to-a", "to-b", "xto-a", "xto-b"} {
 				s.add("rule add iif %s lookup 200", port)
 			}

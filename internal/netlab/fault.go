@@ -206,7 +206,8 @@ func (l *Lab) SetMTU(path, mtu int) error {
 	})
 }
 
-// unplug takes every cable out of the router, so that no packet passes even if something keeps the namespaces alive.
+// unplug takes every cable out of the router, so that no packet passes even if something keeps the namespaces alive. The
+// delay line's interface goes by itself, some time after it was closed.
 func (r *router) unplug() error {
 	if r.file == nil {
 		return nil
@@ -217,7 +218,7 @@ func (r *router) unplug() error {
 	}
 	var s script
 	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
-		if name, _, _ := strings.Cut(line, " "); name != "" && name != "lo" {
+		if name, _, _ := strings.Cut(line, " "); name != "" && name != "lo" && name != delayName {
 			name, _, _ = strings.Cut(name, "@")
 			s.add("link del dev %s", name)
 		}
