@@ -218,8 +218,9 @@ func (c *Conn) streamsReset(ids []uint16) {
 		if s == nil && id == 0 && !m.zeroOver {
 			s = c.newStream(0, nil)
 		}
-		if s == nil && !c.userClosed && !c.ours(id) && id != 0 && m.all == nil {
-			// Opened and ended by the peer without a message. Of our own parity it would be the echo of an end of ours.
+		if s == nil && !c.userClosed && !c.ours(id) && id != 0 && m.all == nil && c.node.budget.window(1) > 0 {
+			// Opened and ended by the peer without a message. Of our own parity it would be the echo of an end of ours. A peer
+			// must not fill memory so that its data may not.
 			s = c.newStream(id, nil)
 			m.accept(s)
 		}

@@ -117,3 +117,193 @@ func FuzzInbox(f *testing.F) {
 		require.Equal(t, live, pktbuf.Live())
 	})
 }
+
+// message reads at most n bytes of a message without waiting.
+func message(q *inbox, n int) (text string, more bool, err error) {
+	q.gate.Lock()
+	defer func() { q.gate.Unlock(q.ready()) }()
+	p := make([]byte, n)
+	n, _, _, more, err = q.message(p)
+	return string(p[:n]), more, err
+}
+
+func piece(begin, end bool, text string) *rx.Part {
+	p := part([]byte(text))
+	p.Begin, p.End = begin, end
+	return p
+}
+
+// A message that is not whole waits for its end while messages are asked for, within limits.
+func TestInboxMessages(t *testing.T) {
+	live := pktbuf.Live()
+	var q inbox
+	ready := func() bool {
+		defer func() { q.gate.Unlock(q.ready()) }()
+		return q.gate.Lock()
+	}
+	q.expect(100, 1<<20)
+	put(&q, piece(true, false, "one"))
+	require.False(t, ready())
+	put(&q, piece(false, true, " and more"))
+	put(&q, piece(true, false, "two"))
+	require.True(t, ready())
+	text, more, err := message(&q, 5)
+	require.Equal(t, []any{"one a", true, nil}, []any{text, more, err})
+	text, more, err = message(&q, 100)
+	require.Equal(t, []any{"nd more", false, nil}, []any{text, more, err})
+	require.False(t, ready())
+	q.expect(3, 1<<20)
+	require.True(t, ready(), "as much as the reader takes")
+	q.expect(100, 100)
+	require.True(t, ready(), "more memory than a message may hold")
+	q.expect(100, 1<<20)
+	require.False(t, ready())
+	q.press(true)
+	require.True(t, ready(), "the window is full")
+	text, more, err = message(&q, 100)
+	require.Equal(t, []any{"two", true, nil}, []any{text, more, err})
+	put(&q, piece(false, true, "!"))
+	text, more, err = message(&q, 100)
+	require.Equal(t, []any{"!", false, nil}, []any{text, more, err})
+	q.press(false)
+	put(&q, piece(true, false, "never whole"))
+	require.False(t, ready())
+	q.expect(0, 0)
+	require.True(t, ready(), "bytes")
+	q.finish(io.EOF)
+	got, _ := take(&q, 100)
+	require.Equal(t, "never whole", string(got))
+	require.Equal(t, live, pktbuf.Live())
+}
+
+// A message that the peer gave up leaves no trace if nothing of it was read; else the reader is told, once.
+func TestInboxBroken(t *testing.T) {
+	live := pktbuf.Live()
+	for _, before := range []bool{false, true} { // another message stands before it
+		var q inbox
+		if before {
+			put(&q, piece(true, true, "first"))
+		}
+		lost := piece(true, false, "lost")
+		held := lost.Data.Held
+		put(&q, lost)
+		taken, freed := q.put(&rx.Part{Broken: true})
+		require.True(t, taken)
+		require.Equal(t, held, freed)
+		put(&q, piece(true, true, "next"))
+		if before {
+			text, more, err := message(&q, 100)
+			require.Equal(t, []any{"first", false, nil}, []any{text, more, err})
+		}
+		text, more, err := message(&q, 100)
+		require.Equal(t, []any{"next", false, nil}, []any{text, more, err})
+		require.Zero(t, q.bytes)
+		require.Zero(t, q.whole)
+		require.Nil(t, q.tail)
+	}
+	for _, asBytes := range []bool{false, true} {
+		for _, n := range []int{2, 4} { // a part of the first piece was read, or all of it
+			var q inbox
+			put(&q, piece(true, false, "half"))
+			text, more, err := message(&q, n)
+			require.Equal(t, []any{"half"[:n], true, nil}, []any{text, more, err})
+			put(&q, &rx.Part{Broken: true})
+			put(&q, piece(true, true, "next"))
+			read := func() (string, error) {
+				if !asBytes {
+					text, _, err := message(&q, 100)
+					return text, err
+				}
+				q.gate.Lock()
+				defer func() { q.gate.Unlock(q.ready()) }()
+				p := make([]byte, 100)
+				n, _, err := q.read(p)
+				return string(p[:n]), err
+			}
+			if n == 2 {
+				text, err := read()
+				require.Equal(t, []any{"lf", nil}, []any{text, err})
+			}
+			text, err = read()
+			require.Equal(t, []any{"", ErrBroken}, []any{text, err})
+			text, err = read()
+			require.Equal(t, []any{"next", nil}, []any{text, err})
+			require.Zero(t, q.bytes)
+			require.Zero(t, q.whole)
+		}
+	}
+	require.Equal(t, live, pktbuf.Live())
+}
+
+// Random messages in random pieces, some broken off, read as messages with memory of random size, against what they were.
+func FuzzInboxMessages(f *testing.F) {
+	f.Add(uint64(1), uint16(100))
+	f.Add(uint64(5), uint16(900))
+	f.Fuzz(func(t *testing.T, seed uint64, ops uint16) {
+		live := pktbuf.Live()
+		rng := rand.New(rand.NewPCG(seed, 8))
+		var q inbox
+		type msg struct {
+			text   []byte
+			broken bool
+		}
+		var sent []msg  // the last one may not be whole yet
+		var part []byte // read of the message in turn
+		next, open := 0, false
+		in, back := 0, 0
+		for range ops % 2000 {
+			if rng.IntN(3) > 0 {
+				p := &rx.Part{Begin: !open}
+				if !open {
+					sent = append(sent, msg{})
+				}
+				m := &sent[len(sent)-1]
+				if open && rng.IntN(8) == 0 {
+					p.Broken, m.broken = true, true
+				} else {
+					b := make([]byte, 1+rng.IntN(2000))
+					for i := range b {
+						b[i] = byte(rng.Uint32())
+					}
+					p.Data.Push(pktbuf.Copy(b))
+					m.text = append(m.text, b...)
+					p.End = rng.IntN(2) == 0
+				}
+				open = !p.End && !p.Broken
+				in += p.Data.Held
+				taken, freed := q.put(p)
+				require.True(t, taken)
+				back += freed
+				continue
+			}
+			want := 1 + rng.IntN(3000)
+			q.expect(want, 4000)
+			if !q.gate.LockIfSet() {
+				continue
+			}
+			buf := make([]byte, want)
+			n, held, _, more, err := q.message(buf)
+			q.gate.Unlock(q.ready())
+			back += held
+			for len(part) == 0 && sent[next].broken && (err != nil || len(sent[next].text) < n || !bytes.HasPrefix(sent[next].text, buf[:n])) {
+				next++ // broken off before anything of it was read
+			}
+			m := sent[next]
+			part = append(part, buf[:n]...)
+			require.True(t, bytes.HasPrefix(m.text, part))
+			switch {
+			case err != nil:
+				require.Equal(t, ErrBroken, err)
+				require.True(t, m.broken)
+				next, part = next+1, nil
+			case !more:
+				require.False(t, m.broken)
+				require.Equal(t, len(m.text), len(part))
+				next, part = next+1, nil
+			}
+		}
+		held, _ := q.close()
+		require.Equal(t, in, back+held)
+		require.Equal(t, live, pktbuf.Live())
+	})
+}

@@ -34,6 +34,16 @@ func (c *Conn) log(l *slog.Logger, e *assoc.Event) {
 		level, what = slog.LevelWarn, "peer restarted"
 	case assoc.EventRemoteError:
 		level, what = slog.LevelInfo, "peer reported an error"
+	case assoc.EventStreamReset:
+		what = "peer ended streams"
+	case assoc.EventStopAsked:
+		what = "peer asked for the end of streams"
+	case assoc.EventStreamsAdded:
+		what = "streams added"
+	case assoc.EventReconfigRefused:
+		level, what = slog.LevelInfo, "peer refused to end or add streams"
+	case assoc.EventSendFailed:
+		what = "message not delivered"
 	case assoc.EventPeerClosed:
 		what = "peer closed"
 	case assoc.EventClosed:
@@ -58,6 +68,12 @@ func (c *Conn) log(l *slog.Logger, e *assoc.Event) {
 	}
 	if e.Kind == assoc.EventRemoteError {
 		attrs = append(attrs, slog.String("cause", e.Cause.String()))
+	}
+	if len(e.Streams) > 0 {
+		attrs = append(attrs, slog.Any("streams", e.Streams))
+	}
+	if e.Kind == assoc.EventSendFailed {
+		attrs = append(attrs, slog.Int("stream", int(e.Failed.SID)), slog.Int("bytes", e.Failed.Len))
 	}
 	if e.Reason != "" {
 		attrs = append(attrs, slog.String("reason", e.Reason))
