@@ -315,9 +315,13 @@ func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget 
 	g.Wish = a.tx.NextWish()
 	for budget > n && a.tx.Resends() && b.Len() < p.Payload {
 		g.Budget = budget - n
+		first := a.tx.LostFirst()
 		k := a.tx.AppendResend(b, &g)
 		if k == 0 {
 			break
+		}
+		if first {
+			p.StopT3() // it runs anew from here (RFC 9260 section 7.2.4 step 4)
 		}
 		n += k
 		resent = true

@@ -108,6 +108,9 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 		// Questions that heartbeats answer and data does not are asked less and less often.
 		at = max(at, f.Add(pto<<min(max(0, p.Stuck-stuckShrink), 8)))
 	}
+	if a.tx.CutShort() {
+		at = max(at, a.lastSack.Add(pto)) // the oldest may have arrived, and the peer have no room to say so
+	}
 	if p.Heard > oldest {
 		// Something sent later came through and was answered on this path: a packet was lost, not the path, and the
 		// reordering timer knows when to say so.

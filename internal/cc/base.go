@@ -49,7 +49,7 @@ func (b *base) InSlowStart() bool { return b.searching() && !b.inLoss }
 
 // Doubling implements Controller.
 func (b *base) Doubling() bool {
-	return b.InSlowStart() && (b.ssthresh != maxWindow || !b.search.careful())
+	return b.InSlowStart() && (b.ssthresh != maxWindow || b.search.divisor() == 1)
 }
 
 // State implements Controller.
@@ -110,11 +110,12 @@ func (b *base) onAck(e *Ack) (avoid, used bool) {
 		b.answered = true
 	}
 	if b.inLoss {
-		if !e.Sent.After(b.recovery) {
+		if e.Sent.Before(b.recovery) {
 			b.prr.acked(e.Bytes)
 			return false, used
 		}
-		b.inLoss = false // sent after the reduction and arrived: the recovery has ended (RFC 9260 section 7.2.4, 6)
+		// Sent upon the reduction and arrived: a round trip has passed, the recovery has ended (RFC 9260 section 7.2.4, 6).
+		b.inLoss = false
 	}
 	if !b.searching() {
 		return true, used
@@ -139,9 +140,7 @@ func (b *base) slowStart(e *Ack, used bool) {
 			b.ssthresh = b.cwnd
 			return
 		}
-		if b.search.careful() {
-			divisor = searchDivisor
-		}
+		divisor = b.search.divisor()
 	}
 	l := b.cfg.Limit
 	if b.afterT3 || b.cwnd == b.ssthresh {

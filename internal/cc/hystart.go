@@ -31,7 +31,8 @@ const (
 	searchMin     = 4 * time.Millisecond  // MIN_RTT_THRESH
 	searchMax     = 16 * time.Millisecond // MAX_RTT_THRESH
 	searchShare   = 8                     // MIN_RTT_DIVISOR
-	searchDivisor = 4                     // CSS_GROWTH_DIVISOR
+	searchDivisor = 4                     // CSS_GROWTH_DIVISOR, for the first of its rounds
+	searchWait    = 16                    // the same for the others
 	searchRounds  = 5                     // CSS_ROUNDS
 )
 
@@ -74,8 +75,18 @@ func (s *search) judge() {
 	}
 }
 
-// careful reports whether slow start has become conservative.
-func (s *search) careful() bool { return s.rounds > 0 }
+// divisor is what growth is divided by. RFC 9406 divides by four all along, which makes three times the window in five rounds.
+// Once a whole round had long round trips, there is a standing queue and all that growth goes into it; so from the second
+// round on it is a sixteenth: enough to see whether the delay stays, too little to spill a queue of one window.
+func (s *search) divisor() int {
+	switch {
+	case s.rounds == 0:
+		return 1
+	case s.rounds == 1:
+		return searchDivisor
+	}
+	return searchWait
+}
 
 // least returns the smaller of two durations, where zero stands for none.
 func least(a, b time.Duration) time.Duration {

@@ -3,6 +3,7 @@
 package rto
 
 import (
+	"math"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/mono"
@@ -14,8 +15,12 @@ const granularity = time.Millisecond
 // maxBackoff bounds the doublings; 2^16 times any useful timeout is past any useful maximum.
 const maxBackoff = 16
 
-// minEpoch is how many samples one half of the sliding minimum covers.
-const minEpoch = 1024
+// One half of the sliding minimum covers at least this many samples and at least this time: a fast flow measures a thousand
+// times in the moment a queue lasts, an idle path once in a while.
+const (
+	minEpoch     = 64
+	minEpochTime = 10 * time.Second
+)
 
 // Config bounds the retransmission timeout.
 type Config struct {
@@ -42,9 +47,10 @@ type Estimator struct {
 	rttvar   time.Duration
 	min      time.Duration // of the running epoch
 	prevMin  time.Duration // of the epoch before
-	latest   time.Duration // the last sample
 	taken    mono.Time     // when SampleAt last updated the averages
-	inEpoch  uint16
+	epoch    mono.Time     // when the running epoch began; zero: with the next sample
+	latest   uint32        // the last sample, in microseconds
+	inEpoch  uint16        // samples of it
 	backoff  uint8
 	measured bool
 }
@@ -92,6 +98,12 @@ func (e *Estimator) SampleAt(now mono.Time, r time.Duration) {
 	if r < 0 {
 		return
 	}
+	if e.inEpoch >= minEpoch && now.Sub(e.epoch) >= minEpochTime {
+		e.prevMin, e.inEpoch = e.min, 0
+	}
+	if e.inEpoch == 0 || e.epoch.IsZero() {
+		e.epoch = now
+	}
 	e.noteMin(r)
 	e.backoff = 0
 	if e.measured && now.Sub(e.taken) < e.srtt {
@@ -123,16 +135,15 @@ func (e *Estimator) average(r time.Duration) {
 // noteMin keeps the least round trip of the running and the previous epoch, so that a route that has become longer is
 // believed after a while (RFC 8985 section 6.2 step 1 asks for a windowed minimum).
 func (e *Estimator) noteMin(r time.Duration) {
-	e.latest = r
+	e.latest = uint32(min((r+time.Microsecond-1)/time.Microsecond, math.MaxUint32))
 	switch {
 	case e.inEpoch == 0:
 		e.min = r
 	case r < e.min:
 		e.min = r
 	}
-	e.inEpoch++
-	if e.inEpoch == minEpoch {
-		e.prevMin, e.inEpoch = e.min, 0
+	if e.inEpoch < math.MaxUint16 {
+		e.inEpoch++
 	}
 	if e.prevMin == 0 || e.prevMin > e.min {
 		e.prevMin = e.min
@@ -170,11 +181,11 @@ func (e *Estimator) SRTT() time.Duration { return e.srtt }
 // RTTVar returns the round-trip variation, 0 before the first sample.
 func (e *Estimator) RTTVar() time.Duration { return e.rttvar }
 
-// MinRTT returns the least round trip among the last one to two thousand samples, 0 before the first.
+// MinRTT returns the least round trip of the last ten to twenty seconds, or longer where samples are rare; 0 before the first.
 func (e *Estimator) MinRTT() time.Duration { return e.prevMin }
 
-// Latest returns the last sample, 0 before the first.
-func (e *Estimator) Latest() time.Duration { return e.latest }
+// Latest returns the last sample in whole microseconds, 0 before the first.
+func (e *Estimator) Latest() time.Duration { return time.Duration(e.latest) * time.Microsecond }
 
 // HasSample reports whether the path has been measured.
 func (e *Estimator) HasSample() bool { return e.measured }

@@ -100,16 +100,27 @@ func TestMinimumSlides(t *testing.T) {
 	require.Equal(t, 10*ms, e.MinRTT())
 	e.Sample(5 * ms)
 	require.Equal(t, 5*ms, e.MinRTT())
-	for range minEpoch {
-		e.Sample(40 * ms)
+	now := mono.Time(time.Second)
+	for range 10 * minEpoch { // within a moment
+		now = now.Add(ms)
+		e.SampleAt(now, 40*ms)
 	}
+	require.Equal(t, 5*ms, e.MinRTT())
+	now = now.Add(minEpochTime)
+	e.SampleAt(now, 40*ms)
 	require.Equal(t, 5*ms, e.MinRTT(), "the epoch before still counts")
-	for range 2 * minEpoch {
-		e.Sample(40 * ms)
+	for range minEpoch {
+		now = now.Add(minEpochTime / minEpoch)
+		e.SampleAt(now, 40*ms)
 	}
 	require.Equal(t, 40*ms, e.MinRTT())
 	e.Sample(30 * ms)
 	require.Equal(t, 30*ms, e.MinRTT())
+	for range minEpoch - 2 { // rarely
+		now = now.Add(minEpochTime)
+		e.SampleAt(now, 50*ms)
+	}
+	require.Equal(t, 30*ms, e.MinRTT(), "too few to forget it")
 }
 
 func TestSampleAtOncePerRoundTrip(t *testing.T) {

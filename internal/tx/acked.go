@@ -198,7 +198,7 @@ func (s *Sender) ack(c *chunk, idx uint64, now mono.Time, rtt *[locator.MaxPaths
 	res.Chunks++
 	if c.paths.single() {
 		pa.Sole = true
-	} else if before := c.paths &^ (1 << p); c.n == 2 && now.Sub(c.sent) < rtt[p].Min {
+	} else if before := c.paths &^ (1 << p); c.n == 2 && rtt[p].tooSoon(c, now) {
 		// The copy on path p is younger than any round trip there: what was answered is the transmission before it.
 		s.touch(before.lowest(), res).Sole = true
 	}
@@ -211,8 +211,13 @@ func (s *Sender) ack(c *chunk, idx uint64, now mono.Time, rtt *[locator.MaxPaths
 // before and its latest transmission is younger than any round trip on that path took, an earlier one arrived (RFC 8985
 // section 6.2 step 2).
 func (s *Sender) answers(c *chunk, now mono.Time, rtt *RTT) bool {
-	return c.flags&flagResent == 0 || now.Sub(c.sent) >= rtt.Min
+	return c.flags&flagResent == 0 || !rtt.tooSoon(c, now)
 }
+
+// tooSoon reports whether an acknowledgement at now is too early to be about the latest transmission of c. A repetition may be
+// smaller than what was measured, or its path emptier by now: a part of the round trip is left for that, as being wrong here
+// leaves loss detection waiting for another answer.
+func (r *RTT) tooSoon(c *chunk, now mono.Time) bool { return now.Sub(c.sent) < r.Min-r.Min/8 }
 
 // renege takes back the acknowledgement of the chunk of TSN idx. It counts as in flight again where it was sent last, as
 // if sent at now, so that T3-rtx runs for it (RFC 9260 section 6.2.1 D iii) and loss detection gives it a round trip: an

@@ -37,6 +37,10 @@ func (s *Sender) readGaps(cum uint64, k *wire.Sack) bool {
 // packet, and no known stack reports fewer.
 const fullList = 16
 
+// CutShort reports whether the peer's last list of gap blocks may have ended for want of room: then the silence about what
+// lies above its end means nothing.
+func (s *Sender) CutShort() bool { return s.cutShort }
+
 // compareGaps goes through what this SACK reports by gap blocks and what the last one did, of which n blocks came on the
 // wire. News is acknowledged; what is missing was reneged on.
 //

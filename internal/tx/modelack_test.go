@@ -146,7 +146,7 @@ func (w *mResult) ack(idx, base uint64) {
 	c.state = "acked"
 	p := c.last
 	pa := w.touch(p)
-	if !c.doubt && (!c.resent || w.now.Sub(c.sent) >= m.rtt[p].Min) {
+	if !c.doubt && (!c.resent || w.now.Sub(c.sent) >= m.rtt[p].Min*7/8) {
 		pa.AckSent = max(pa.AckSent, c.sent)
 		if k := &m.rack[p]; c.sent > k.sent || c.sent == k.sent && idx > k.tsn {
 			k.sent, k.tsn, k.rtt = c.sent, idx, w.now.Sub(c.sent)
@@ -160,7 +160,7 @@ func (w *mResult) ack(idx, base uint64) {
 	w.Acked += size
 	w.Chunks++
 	pa.Sole = pa.Sole || len(c.paths) == 1
-	if c.n == 2 && len(c.paths) == 2 && w.now.Sub(c.sent) < m.rtt[p].Min {
+	if c.n == 2 && len(c.paths) == 2 && w.now.Sub(c.sent) < m.rtt[p].Min*7/8 {
 		for q := range c.paths { // too soon for an answer to the second transmission
 			if q != p {
 				w.touch(q).Sole = true
