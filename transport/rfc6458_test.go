@@ -75,7 +75,7 @@ func TestRFC6458Page(t *testing.T) {
 	for _, m := range regexp.MustCompile("`((?:Event|Err)[A-Z]\\w+)").FindAllStringSubmatch(string(page), -1) {
 		require.True(t, names[m[1]], m[1])
 	}
-	for _, m := range regexp.MustCompile("both: ([^|]*)\\|").FindAllStringSubmatch(string(page), -1) {
+	for _, m := range regexp.MustCompile(`both: ([^|]*)\|`).FindAllStringSubmatch(string(page), -1) {
 		for _, f := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(m[1], -1) {
 			require.True(t, has("Config", f[1]) && has("Parameters", f[1]), f[1])
 		}
