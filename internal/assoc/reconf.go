@@ -19,6 +19,9 @@ var (
 	ErrTooMany    = errors.New("more streams than an association can have")
 )
 
+// maxAsked bounds the streams that wait for their end because the peer asked for it.
+const maxAsked = 1024
+
 // maxReset bounds the streams one request names, so that it fits a packet of any path.
 const maxReset = 200
 
@@ -397,6 +400,9 @@ func (a *Assoc) endAsked(p wire.Param) wire.ReconfigResult {
 	if r.busy && r.kind == endOurs && overlaps(r.sids, sids) {
 		return wire.ReconfigNothingToDo
 	}
+	if len(r.waiting)+len(sids) > maxAsked {
+		return wire.ReconfigDenied // it asks faster than it lets us end them
+	}
 	r.waiting, r.look = append(r.waiting, sids...), true
 	a.events.add(Event{Kind: EventStopAsked, Streams: sids})
 	return wire.ReconfigPerformed
@@ -429,7 +435,12 @@ func (a *Assoc) incomingAdded(p wire.Param) wire.ReconfigResult {
 
 func (a *Assoc) outgoingAsked(p wire.Param) wire.ReconfigResult {
 	_, n, err := wire.ParseAddStreams(p)
-	if err != nil || a.outStreams+int(n) > a.cfg.MaxStreams {
+	r := a.reconf
+	promised := a.outStreams + int(r.add)
+	if r.busy && r.kind == addOurs {
+		promised += int(r.adds)
+	}
+	if err != nil || promised+int(n) > a.cfg.MaxStreams {
 		return wire.ReconfigDenied
 	}
 	a.reconf.add += n
