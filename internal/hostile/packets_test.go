@@ -17,6 +17,7 @@ var be = binary.BigEndian
 type attacker struct {
 	rnd *rand.Rand
 	w   *world
+	m   aim // of the packet being made
 }
 
 // strangers are the addresses of those who are neither a nor b. The last ones are no addresses of hosts at all.
@@ -112,6 +113,9 @@ func (k *attacker) param(b []byte) []byte {
 		for range k.rnd.IntN(10) {
 			value = append(value, byte(oneOf(k, chunkTypes...)))
 		}
+	case wire.ParamOutgoingReset, wire.ParamIncomingReset, wire.ParamTSNReset, wire.ParamReconfigResponse, wire.ParamAddOutgoing,
+		wire.ParamAddIncoming:
+		value = k.reconfig(t)
 	case wire.ParamForwardTSN, wire.ParamECN:
 	default:
 		value = k.bytes(k.rnd.IntN(40))
@@ -127,6 +131,29 @@ func (k *attacker) param(b []byte) []byte {
 	b = append(b, value...)
 	for len(b)%4 != 0 {
 		b = append(b, 0)
+	}
+	return b
+}
+
+// reconfig is the value of a parameter of RFC 6525. Requests are numbered from the initial TSN on, which is near what the
+// victim has received while the association is young.
+func (k *attacker) reconfig(t wire.ParamType) []byte {
+	b := be.AppendUint32(nil, k.m.rsn+uint32(k.rnd.IntN(3)))
+	switch t {
+	case wire.ParamOutgoingReset:
+		b = be.AppendUint32(b, k.near(k.m.cum))
+		b = be.AppendUint32(b, k.near(k.m.got))
+	case wire.ParamReconfigResponse:
+		b = be.AppendUint32(nil, k.near(k.m.cum))
+		return be.AppendUint32(b, uint32(k.rnd.IntN(8)))
+	case wire.ParamAddOutgoing, wire.ParamAddIncoming:
+		b = be.AppendUint16(b, oneOf(k, 1, 10, uint16(k.word())))
+		return append(b, 0, 0)
+	case wire.ParamTSNReset:
+		return b
+	}
+	for range k.rnd.IntN(4) {
+		b = be.AppendUint16(b, oneOf(k, 0, 1, 5, uint16(k.word())))
 	}
 	return b
 }
@@ -180,12 +207,14 @@ type aim struct {
 	tag      uint32    // for the header
 	cum      uint32    // TSN the victim had acknowledged, about
 	got      uint32    // TSN the victim received last, about
+	rsn      uint32    // number of the next request the victim expects, about (RFC 6525)
 	cookie   []byte    // a State Cookie
 	from, to [2]uint16 // SCTP ports
 }
 
 // value is the content of a chunk of a type, well formed but wild.
 func (k *attacker) value(t wire.ChunkType, m *aim) (b []byte) {
+	k.m = *m
 	switch t {
 	case wire.TypeData, wire.TypeIData:
 		b = be.AppendUint32(b, k.near(m.got))
@@ -451,7 +480,7 @@ func know(c *conn) aim {
 	a := c.ent.Assoc
 	own, _ := a.Tags()
 	src, dst := a.Ports()
-	return aim{tag: own, cum: c.cum, got: c.got, from: [2]uint16{dst, dst}, to: [2]uint16{src, src}}
+	return aim{tag: own, cum: c.cum, got: c.got, rsn: c.rsn, from: [2]uint16{dst, dst}, to: [2]uint16{src, src}}
 }
 
 // spoil makes the ports of an aim doubtful.

@@ -272,7 +272,7 @@ func (s *storm) whims() {
 	}
 	c := h.conns[s.rnd.IntN(len(h.conns))]
 	a, id := c.ent.Assoc, locator.PathID(s.rnd.IntN(6))
-	switch s.rnd.IntN(8) {
+	switch s.rnd.IntN(14) {
 	case 0:
 		a.SetWindow(s.rnd.IntN(100_000))
 	case 1:
@@ -287,6 +287,14 @@ func (s *storm) whims() {
 		c.greedy = true
 	case 6:
 		a.Abort(s.now, wire.CauseUserAbort, "whim")
+	case 8:
+		_ = a.EndStream(s.now, uint16(s.rnd.IntN(12)))
+	case 9:
+		_ = a.StopStream(s.now, uint16(s.rnd.IntN(12)))
+	case 10:
+		_ = a.AddStreams(s.now, 1+s.rnd.IntN(20))
+	case 11:
+		_ = a.AskStreams(s.now, 1+s.rnd.IntN(20))
 	case 7: // both dial at once, from the ports on which both listen
 		for _, x := range [2][2]*host{{s.a, s.b}, {s.b, s.a}} {
 			ent, err := x[0].ep.Dial(s.now, endpoint.DialParams{Remote: x[1].local, RemotePort: port, LocalPort: port})
@@ -409,7 +417,7 @@ func TestStrangers(t *testing.T) {
 // leak, no more memory than its window allows.
 func TestInsanePeer(t *testing.T) {
 	seed := needs.Seed(t)
-	n := packets(300_000)
+	n := packets(120_000)
 	buffers := pktbuf.Live()
 	s := newStorm(t, seed, true)
 	s.run(n / 10)
@@ -424,6 +432,45 @@ func TestInsanePeer(t *testing.T) {
 	require.Less(t, int64(after)-int64(before), int64(40<<20), "the heap grew")
 	s.settle()
 	require.Equal(t, buffers, pktbuf.Live(), "buffers leaked")
+}
+
+// A peer may ask for the end of streams, and for more of them, faster than it answers. It gets no more than there can be.
+func TestRequestsWithoutEnd(t *testing.T) {
+	w := newWorld(t, 1, nil)
+	c := w.dial()
+	w.idle(2 * time.Second)
+	m := w.mate(c)
+	require.NotNil(t, m)
+	w.write(c)
+	w.idle(100 * time.Millisecond)
+	w.insane = true
+	require.NotZero(t, m.got)
+	aimed := know(m)
+	rsn := m.got // the first TSN
+	ask := func(typ wire.ParamType, value []byte) {
+		p := be.AppendUint16(nil, uint16(typ))
+		p = be.AppendUint16(p, uint16(8+len(value)))
+		p = append(be.AppendUint32(p, rsn), value...)
+		rsn++
+		b := append([]byte{byte(wire.TypeReconfig), 0, byte((len(p) + 4) >> 8), byte(len(p) + 4)}, p...)
+		for len(b)%4 != 0 {
+			b = append(b, 0)
+		}
+		require.Equal(t, m, w.inject(w.b, assoc.Arrival{Peer: w.a.local[0].AddrPort()}, packet(&aimed, b)))
+		w.flush(m)
+		w.flights = w.flights[:0] // it does not answer
+	}
+	before := heap()
+	for i := range 3000 {
+		ask(wire.ParamIncomingReset, bytes.Repeat([]byte{0, byte(min(i, 1))}, 250)) // stream 0, later 1
+		ask(wire.ParamAddIncoming, []byte{0x01, 0, 0, 0})
+	}
+	after := heap()
+	require.Less(t, int64(after)-int64(before), int64(256<<10))
+	require.Equal(t, assoc.Established, m.ent.Assoc.State())
+	w.idle(time.Minute)
+	out, in := m.ent.Assoc.Streams()
+	require.LessOrEqual(t, max(out, in), w.b.ep.Config().MaxStreams)
 }
 
 // Both sides shut down at once, and the SHUTDOWN of one acknowledges the last data of the other.

@@ -16,6 +16,7 @@ import (
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/endpoint"
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/rx"
 	"github.com/go-multihome/multihome/internal/tx"
@@ -70,6 +71,7 @@ type conn struct {
 	flushes int
 	cum     uint32 // as acknowledged to it last
 	got     uint32 // TSN that arrived last
+	rsn     uint32 // of the next request it expects
 }
 
 type flight struct {
@@ -199,28 +201,28 @@ func (w *world) answered(pkt []byte) {
 }
 
 // follow notes the numbers in a packet of the peer: who sees the packets knows them.
-func (c *conn) follow(pkt []byte) {
-	it := wire.Chunks(pkt)
-	for ck, ok := it.Next(); ok; ck, ok = it.Next() {
-		switch {
-		case ck.Type == wire.TypeData && len(ck.Value) >= 4:
-			c.got = be.Uint32(ck.Value)
-		case ck.Type == wire.TypeSack && len(ck.Value) >= 4:
-			c.cum = be.Uint32(ck.Value)
-		}
-	}
-}
+func (c *conn) follow(pkt []byte) { c.note(pkt, &c.got, &c.cum) }
 
 // reveal notes the numbers in a packet of its own that a stranger got.
-func (c *conn) reveal(pkt []byte) {
+func (c *conn) reveal(pkt []byte) { c.note(pkt, &c.cum, &c.got) }
+
+func (c *conn) note(pkt []byte, data, sack *uint32) {
 	it := wire.Chunks(pkt)
 	for ck, ok := it.Next(); ok; ck, ok = it.Next() {
 		switch {
-		case ck.Type == wire.TypeData && len(ck.Value) >= 4:
-			c.cum = be.Uint32(ck.Value)
-		case ck.Type == wire.TypeSack && len(ck.Value) >= 4:
-			c.got = be.Uint32(ck.Value)
+		case len(ck.Value) < 4:
+		case ck.Type == wire.TypeData:
+			*data = be.Uint32(ck.Value)
+		case ck.Type == wire.TypeSack:
+			*sack = be.Uint32(ck.Value)
+		case ck.Type == wire.TypeReconfig && be.Uint16(ck.Value) == uint16(wire.ParamReconfigResponse) && len(ck.Value) >= 12:
+			if r := be.Uint32(ck.Value[4:]); be.Uint32(ck.Value[8:]) <= 1 && r-c.rsn < 8 { // performed
+				c.rsn = r + 1
+			}
 		}
+	}
+	if c.rsn == 0 && c.got != 0 {
+		c.rsn = c.got // requests are numbered from the initial TSN
 	}
 }
 
@@ -483,6 +485,13 @@ func (w *world) write(c *conn) {
 	buf := make([]byte, n)
 	for i := range buf {
 		buf[i] = pattern(src, dst, m.SID, at+i)
+	}
+	if w.insane && w.rnd.IntN(4) == 0 { // may be given up
+		m.Expires = w.now.Add(time.Duration(1+w.rnd.IntN(30)) * time.Millisecond)
+		m.LimitRtx, m.MaxRtx = w.rnd.IntN(2) == 0, uint16(w.rnd.IntN(2))
+	}
+	if w.insane && w.rnd.IntN(4) == 0 {
+		assoc.SetPolicy(m, path.Policy(w.rnd.IntN(int(path.Policies)+2)))
 	}
 	m.Data.Write(buf)
 	if err := a.Send(w.now, m); err != nil {
