@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -338,4 +339,56 @@ func TestListenerCloses(t *testing.T) {
 		return err == nil
 	}, "the last one takes the sockets with it")
 	eventually(t, func() bool { return runtime.NumGoroutine() <= routines }, "no goroutine is left")
+}
+
+// muted is a socket that can lose its voice, as the one of a machine that loses power does.
+type muted struct {
+	net.PacketConn
+	mute atomic.Bool
+}
+
+func (m *muted) WriteTo(p []byte, to net.Addr) (int, error) {
+	if m.mute.Load() {
+		return len(p), nil
+	}
+	return m.PacketConn.WriteTo(p, to)
+}
+
+// A peer that loses its memory and begins anew, again and again, fills no queue while nobody accepts.
+func TestRestartsFillNoQueue(t *testing.T) {
+	const backlog = 3
+	l := listen(t, transport.Config{Backlog: backlog})
+	port, refused := 0, 0
+	for range 8 {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		require.NoError(t, err)
+		port = c.LocalAddr().(*net.UDPAddr).Port
+		sock := &muted{PacketConn: c}
+		cfg := quick(transport.Config{Local: "127.0.0.1:7000", PacketConns: []net.PacketConn{sock}})
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		a, err := transport.Dial(ctx, l.Addr().String(), cfg)
+		cancel()
+		if err != nil {
+			refused++ // once the queue is full
+			continue
+		}
+		sock.mute.Store(true)
+		require.NoError(t, a.Abort("power loss"))
+	}
+	require.Positive(t, refused)
+	require.LessOrEqual(t, l.SocketStats().Associations, 1)
+	n := 0
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		a, err := l.AcceptAssociation(ctx)
+		cancel()
+		if err != nil {
+			break
+		}
+		n++
+		a.Abort("")
+	}
+	t.Logf("%d associations waited", n)
+	require.LessOrEqual(t, n, backlog)
+	require.Positive(t, n)
 }
