@@ -68,7 +68,7 @@ var (
 		"needs":      {},
 		"netlab":     {},
 		"house":      {},
-		"hostile":    union(tools, outward, setOf("rx", "tx", "assoc", "endpoint", "transport", "needs")),
+		"hostile":    union(tools, outward, setOf("rx", "tx", "path", "assoc", "endpoint", "transport", "needs")),
 		"field":      setOf("transport", "locator", "heartbeat", "needs", "netlab"),
 		"interop":    setOf("transport", "locator", "heartbeat", "capture", "needs", "netlab", "wire", "wire/debug"),
 	}
