@@ -195,7 +195,10 @@ func TestMemoryOfTheDead(t *testing.T) {
 	n, err := io.ReadFull(accepted[0], make([]byte, 100<<10))
 	require.NoError(t, err)
 	require.Equal(t, 100<<10, n)
-	require.InDelta(t, used*2/3, l.SocketStats().MemoryUsed, 10<<10)
+	// Memory is charged, which is more than the bytes and depends on the size of the packets they came in.
+	left := l.SocketStats().MemoryUsed
+	require.GreaterOrEqual(t, used-left, int64(100<<10), "what was read is given back")
+	require.GreaterOrEqual(t, left, int64(200<<10), "what was not read still counts")
 	for _, b := range accepted {
 		b.Close()
 	}
