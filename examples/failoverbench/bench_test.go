@@ -31,7 +31,7 @@ func TestSmoke(t *testing.T) {
 	err = run(ctx, o, &out, &progress)
 	t.Logf("%s\n%s\n%v", progress.String(), out.String(), err)
 
-	rep, err := readReport(file)
+	rep, err := readReport([]string{file}, nil)
 	require.NoError(t, err)
 	require.Len(t, rep.Cells, len(o.lanes))
 	for i, c := range rep.Cells {
@@ -196,13 +196,17 @@ func TestReport(t *testing.T) {
 	require.NoError(t, rep.writeJSON(&js))
 	file := filepath.Join(t.TempDir(), "figures.json")
 	require.NoError(t, os.WriteFile(file, js.Bytes(), 0o600))
-	again, err := readReport(file)
+	again, err := readReport([]string{file}, nil)
 	require.NoError(t, err)
 	var table bytes.Buffer
 	again.table(&table)
 	require.Equal(t, out.String(), table.String())
 	require.NoError(t, picture(&svg, again), "what the picture shows is in the file")
 	wellFormed(t, svg.String())
+	both, err := readReport([]string{file, file}, []string{"back@0"})
+	require.NoError(t, err)
+	require.Len(t, both.Cells, 2*len(rep.Cells))
+	require.Equal(t, []string{"back@0"}, both.Panels)
 	again.Panels = []string{"cut@100ms"}
 	require.Error(t, picture(&svg, again))
 
@@ -225,6 +229,6 @@ func TestOptions(t *testing.T) {
 	o, err := parse(nil, io.Discard)
 	require.NoError(t, err)
 	require.Len(t, o.stories, len(stories))
-	_, err = (&options{from: filepath.Join(t.TempDir(), "none")}).report(context.Background(), io.Discard)
+	_, err = (&options{from: []string{filepath.Join(t.TempDir(), "none")}}).report(context.Background(), io.Discard)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

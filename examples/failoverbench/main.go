@@ -5,7 +5,7 @@
 //	go run ./examples/failoverbench                                         # everything: an hour
 //	go run ./examples/failoverbench -stories cut -rtt 20ms -rounds 1        # a quarter of a minute
 //	go run ./examples/failoverbench -stories cut,back -rtt 0,20ms -json figures.json -svg picture.svg
-//	go run ./examples/failoverbench -from figures.json -svg picture.svg     # the same table and picture once more
+//	go run ./examples/failoverbench -from figures.json,more.json -svg p.svg # table and picture of what was measured before
 //
 // On a machine with other work, run it ahead of that: go build it, and start it with "chrt -r 10". What it needs of the
 // processor is little.
@@ -49,7 +49,7 @@ type options struct {
 	explain   bool
 	panels    []string
 	json, svg string
-	from      string
+	from      []string
 }
 
 func main() {
@@ -86,7 +86,7 @@ func parse(args []string, help io.Writer) (*options, error) {
 	panels := f.String("panels", "", "stories in the picture, as \"cut@20ms\"; default: the first six measured")
 	f.StringVar(&o.json, "json", "", "file for every run's figures, - for the standard output in place of the table")
 	f.StringVar(&o.svg, "svg", "", "file for the picture: the delay of each record over time, of the median run")
-	f.StringVar(&o.from, "from", "", "measure nothing: take figures from a file that -json wrote")
+	from := f.String("from", "", "measure nothing: take figures from files that -json wrote")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -106,9 +106,9 @@ func parse(args []string, help io.Writer) (*options, error) {
 		}
 		o.rtts, errs = append(o.rtts, d), append(errs, err)
 	}
-	o.panels = split(*panels)
+	o.panels, o.from = split(*panels), split(*from)
 	for _, id := range o.panels {
-		if o.from == "" && !o.covers(id) {
+		if o.from == nil && !o.covers(id) {
 			errs = append(errs, fmt.Errorf("-panels %q: that is not among what is measured", id))
 		}
 	}
@@ -157,8 +157,8 @@ func run(ctx context.Context, o *options, out, progress io.Writer) error {
 }
 
 func (o *options) report(ctx context.Context, progress io.Writer) (*report, error) {
-	if o.from != "" {
-		return readReport(o.from)
+	if o.from != nil {
+		return readReport(o.from, o.panels)
 	}
 	if runtime.GOOS != "linux" {
 		return nil, fmt.Errorf("this needs the network namespaces of Linux; on %s only -from works", runtime.GOOS)

@@ -290,14 +290,30 @@ func (rep *report) writeJSON(w io.Writer) error {
 	return json.NewEncoder(w).Encode(&slim)
 }
 
-func readReport(name string) (*report, error) {
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
+// readReport reads what writeJSON wrote, of several runs if there are several files. The picture shows the panels named, or
+// those of the files.
+func readReport(names, panels []string) (*report, error) {
+	var rep *report
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		one := &report{}
+		if err := json.Unmarshal(b, one); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		switch {
+		case rep == nil:
+			rep = one
+		case rep.System != one.System || rep.Record != one.Record:
+			return nil, fmt.Errorf("%s is of another machine or load than %s", name, names[0])
+		default:
+			rep.Cells, rep.Panels = append(rep.Cells, one.Cells...), append(rep.Panels, one.Panels...)
+		}
 	}
-	rep := &report{}
-	if err := json.Unmarshal(b, rep); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if len(panels) > 0 {
+		rep.Panels = panels
 	}
 	return rep, nil
 }
