@@ -55,11 +55,13 @@ func (s *Stream) Close() error { return s.a.opError("close", s.s.Close()) }
 
 // CloseRead closes the incoming direction on this side: what arrived and was not read, and what still arrives, is discarded,
 // and the peer is asked to end its side (RFC 6525 section 4.2): its writes fail with ErrStopAsked. Writing goes on. With a peer
-// that cannot be asked the direction is closed all the same, and the error is errors.ErrUnsupported.
+// that cannot be asked the direction is closed all the same, and the error is errors.ErrUnsupported. OpenStream does not use
+// the number of such a stream again.
 func (s *Stream) CloseRead() error { return s.a.opError("close", s.s.CloseRead()) }
 
 // ResetWrite ends the outgoing direction as CloseWrite does and begins it anew: to the peer what is written from now on is
-// another stream with the same number. Writes wait until the peer knows of the end.
+// another stream with the same number. Writes wait until the peer knows of the end. OpenStream does not use the number of
+// such a stream again.
 func (s *Stream) ResetWrite() error { return s.a.opError("reset", s.s.ResetWrite()) }
 
 // LocalAddr returns the association's local address.

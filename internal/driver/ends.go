@@ -29,18 +29,6 @@ var ErrStreamID = errors.New("stream number beyond the streams agreed on")
 // ErrNoStreams says that every stream of our parity that both sides allow is in use, and that the peer adds none.
 var ErrNoStreams = errors.New("no unused stream is left")
 
-// errUnsupported is CloseWrite's answer where one side has not announced RFC 6525.
-var errUnsupported = fmt.Errorf("one side does not support the reset of streams (RFC 6525): %w", errors.ErrUnsupported)
-
-// outgoing is one epoch of a stream's outgoing side. Streams that follow each other on one number share it when only the
-// incoming side ended between them. Guarded by Conn.mu.
-type outgoing struct {
-	pending bool // the end of the epoch before is not known to the peer yet: writers wait
-	ending  bool // nothing more is written
-	asked   bool // because the peer asked for it
-	ended   bool // the peer knows
-}
-
 // CloseWrite ends the outgoing side: behind everything written the peer reads io.EOF. It fails with errors.ErrUnsupported
 // if the peer does not know how to end streams; the stream stays open then.
 func (s *Stream) CloseWrite() error {
@@ -59,76 +47,31 @@ func (s *Stream) CloseWrite() error {
 	return err
 }
 
-// closeOut ends the outgoing side of s. A stream whose number has a younger one closes itself only: the side is that one's.
-func (c *Conn) closeOut(now mono.Time, s *Stream) error {
-	if s.noWrite {
-		return nil
-	}
-	if c.mux.streams[s.id] == s {
-		if err := c.endOut(now, s); err != nil {
-			return err
-		}
-	}
-	s.noWrite = true
-	s.dropPartial()
-	s.wake()
-	return nil
-}
-
-func (c *Conn) endOut(now mono.Time, s *Stream) error {
-	o := s.out
-	if o.ending {
-		return nil
-	}
-	refused := -1
-	switch ok, _, err := c.reaches(now, s, &refused); {
-	case err != nil:
-		o.ending, o.ended = true, true // a side that does not exist has no end to tell
-		c.release(s)
-		return nil
-	case !ok:
-		o.ending = true
-		c.mux.endLater = append(c.mux.endLater, s)
-		return nil
-	case !o.pending:
-		if err := c.endStream(now, s.id); err != nil {
-			return err
-		}
-	}
-	o.ending = true
-	return nil
-}
-
-func (c *Conn) endStream(now mono.Time, id uint16) error {
-	if err := supported(c.a.EndStream(now, id)); err != nil {
-		return err
-	}
-	c.endingMore(id)
-	return nil
-}
-
-// supported names the want of RFC 6525 as package errors does.
-func supported(err error) error {
-	if err == assoc.ErrNoReconfig {
-		return errUnsupported
-	}
-	return err
-}
-
 // ResetWrite ends the outgoing side, as CloseWrite does, and begins it anew for the same user: writes wait until the peer
 // knows.
 func (s *Stream) ResetWrite() error {
 	c := s.c
 	now := c.enter()
 	err := s.writable()
-	if err == nil && !s.out.pending {
-		if err = c.endStream(now, s.id); err == nil {
-			s.out.ending = true // for those who shared it
-			s.out = &outgoing{pending: true}
-		}
+	if err == nil {
+		err = c.resetEpoch(now, s)
 	}
 	c.leave(nil)
 	return err
+}
+
+// spoil takes a number out of use by OpenStream. The peer may answer each of several epochs with one of its own, and may end
+// its side both by itself and because it was asked: nobody can tell how many ends are still to come.
+func (m *mux) spoil(id uint16) {
+	if m.spoilt == nil {
+		m.spoilt = make(map[uint16]bool)
+	}
+	m.spoilt[id] = true
+}
+
+// usable reports whether a number is free for OpenStream.
+func (m *mux) usable(id uint16) bool {
+	return m.streams[id] == nil && m.passages[id] == nil && !m.spoilt[id]
 }
 
 // CloseRead closes the incoming side here, and asks the peer to end it there. Without RFC 6525 the peer is not asked, and
@@ -145,62 +88,12 @@ func (s *Stream) CloseRead() error {
 	case s.over || c.writeEnd() != nil || c.mux.streams[s.id] != s:
 		// there is nothing more to come, or nobody to ask
 	default:
-		err = supported(c.a.StopStream(now, s.id))
+		if err = supported(c.a.StopStream(now, s.id)); err == nil {
+			c.mux.spoil(s.id)
+		}
 	}
 	c.leave(nil)
 	return err
-}
-
-func (c *Conn) endingMore(id uint16) {
-	m := c.streams()
-	if m.ending == nil {
-		m.ending = make(map[uint16]int)
-	}
-	m.ending[id]++
-}
-
-// streamsEnded takes the news that the peer knows the end of outgoing sides, or (refused) has refused to take note of it.
-func (c *Conn) streamsEnded(ids []uint16, refused bool) {
-	m := c.streams()
-	for _, id := range ids {
-		if n := m.ending[id]; n > 1 {
-			m.ending[id] = n - 1
-			continue
-		}
-		delete(m.ending, id)
-		if s := m.streams[id]; s != nil {
-			c.outEnded(s, refused)
-		}
-	}
-	m.growth.changed() // a number may be free
-}
-
-func (c *Conn) outEnded(s *Stream, refused bool) {
-	o := s.out
-	switch {
-	case o.pending:
-		o.pending = false // the turn of this epoch has come
-		if o.ending {     // and its end was asked for already
-			o.ending = c.endStream(c.now, s.id) == nil
-		}
-		c.wakeWaiting()
-	case o.ending && !refused:
-		o.ended = true
-		c.release(s)
-	}
-}
-
-// stopAsked takes the news that the peer asked for the end of outgoing sides, which is under way.
-func (c *Conn) stopAsked(ids []uint16) {
-	m := c.streams()
-	for _, id := range ids {
-		c.endingMore(id)
-		if s := m.streams[id]; s != nil && !s.out.ending && !s.out.pending {
-			s.out.ending, s.out.asked = true, true
-			s.wake()
-		}
-	}
-	c.wakeWaiting()
 }
 
 // streamsReset takes the news that the peer has ended streams; none named means all. What was read before the end is in the
@@ -218,16 +111,25 @@ func (c *Conn) streamsReset(ids []uint16) {
 		if s == nil && id == 0 && !m.zeroOver {
 			s = c.newStream(0, nil)
 		}
-		if s == nil && !c.userClosed && !c.ours(id) && id != 0 && m.all == nil && c.node.budget.window(1) > 0 {
-			// Opened and ended by the peer without a message. Of our own parity it would be the echo of an end of ours. A peer
-			// must not fill memory so that its data may not.
-			s = c.newStream(id, nil)
+		if (s == nil || s.over && s.held) && c.mayAnnounce(id) {
+			// Begun and ended by the peer without a message.
+			if s != nil {
+				c.loosen(s)
+			}
+			s = c.newStream(id, s)
 			m.accept(s)
 		}
 		if s != nil {
 			c.inEnded(s)
 		}
 	}
+}
+
+// mayAnnounce reports whether a stream on which the peer sent nothing is to be accepted. On a number of our parity its end is
+// the echo of one of ours. And a peer must not fill more memory with such streams than it may with data.
+func (c *Conn) mayAnnounce(id uint16) bool {
+	m := c.mux
+	return id != 0 && !c.ours(id) && !c.userClosed && m.all == nil && len(m.streams)*streamCost < c.window
 }
 
 func (c *Conn) inEnded(s *Stream) {
@@ -279,6 +181,7 @@ func (c *Conn) OpenStream(ctx context.Context) (*Stream, error) {
 		}
 		g := &c.streams().growth
 		if s := c.unused(); s != nil {
+			c.hold(s)
 			c.unlock()
 			return s, nil
 		}
@@ -310,7 +213,7 @@ func (c *Conn) OpenStream(ctx context.Context) (*Stream, error) {
 
 // comingBack reports whether a number of our parity is free as soon as the peer knows of an end of ours.
 func (c *Conn) comingBack() bool {
-	for id := range c.mux.ending {
+	for id := range c.mux.passages {
 		if s := c.mux.streams[id]; c.ours(id) && (s == nil || s.over) {
 			return true
 		}
@@ -325,14 +228,14 @@ func (c *Conn) unused() *Stream {
 	for len(m.free) > 0 {
 		id := m.free[0]
 		m.free = m.free[1:]
-		if m.streams[id] == nil && m.ending[id] == 0 {
+		if m.usable(id) {
 			return c.newStream(id, nil)
 		}
 	}
 	out, in := c.a.Streams()
 	for id := m.next; id < min(out, in); id += 2 {
 		m.next = id + 2
-		if m.streams[uint16(id)] == nil && m.ending[uint16(id)] == 0 {
+		if m.usable(uint16(id)) {
 			return c.newStream(uint16(id), nil)
 		}
 	}
@@ -399,15 +302,13 @@ func (c *Conn) streamsAdded(why string) {
 	later := m.endLater
 	m.endLater = nil
 	out, _ := c.a.Streams()
-	for _, s := range later {
+	for _, id := range later {
 		switch {
-		case int(s.id) < out:
-			s.out.ending = c.endStream(c.now, s.id) == nil
-		case why != "":
-			s.out.ended = true
-			c.release(s)
+		case int(id) < out && c.a.EndStream(c.now, id) == nil:
+		case int(id) < out || why != "":
+			c.streamsEnded([]uint16{id}, false) // nothing was written, so nobody misses the end
 		default:
-			m.endLater = append(m.endLater, s)
+			m.endLater = append(m.endLater, id)
 		}
 	}
 	g.changed()

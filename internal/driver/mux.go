@@ -17,15 +17,16 @@ import (
 // outgoing side. When both have ended, the number is free for another Stream. A peer that goes on sending on a number whose
 // end was read makes a new Stream, which waits for AcceptStream; the old one never sees its messages.
 type mux struct {
-	streams map[uint16]*Stream // the present one of each number; guarded by Conn.mu, as everything up to the next heading
-	last    *Stream            // found last
-	next    int                // the next number of our parity that was never opened
-	free    []uint16           // numbers of our parity whose streams have ended, oldest first
-	ending  map[uint16]int     // ends of outgoing sides under way
-	loose   []*Stream          // no longer the present one, but not read to their end
-	growth  growth
+	streams  map[uint16]*Stream  // the present one of each number; guarded by Conn.mu, as everything up to the next heading
+	last     *Stream             // found last
+	next     int                 // the next number of our parity that was never opened
+	free     []uint16            // numbers of our parity whose streams have ended, oldest first
+	passages map[uint16]*passage // of numbers whose outgoing side is being ended
+	loose    []*Stream           // no longer the present one, but not read to their end
+	growth   growth
 
-	endLater []*Stream // to be ended once our outgoing streams reach up to their numbers
+	spoilt   map[uint16]bool // numbers that OpenStream must not take
+	endLater []uint16        // to be ended once our outgoing streams reach up to them
 
 	zeroOver bool // the association's own stream has ended: what comes next on its number is for AcceptStream
 
@@ -118,10 +119,7 @@ func (c *Conn) newStream(id uint16, prev *Stream) *Stream {
 	s.room.Unlock(true)
 	s.turn.Lock()
 	s.turn.Unlock(true)
-	if s.out = &s.own; prev != nil && !prev.out.ending {
-		s.out = prev.out
-	}
-	s.own.pending = m.ending[id] > 0
+	m.enterEpoch(s, prev)
 	m.streams[id] = s
 	m.last = nil
 	return s
@@ -142,6 +140,7 @@ func (c *Conn) Stream(id uint16) (*Stream, error) {
 	if !made {
 		c.mux.take(s)
 	}
+	c.hold(s)
 	return s, nil
 }
 
@@ -150,6 +149,7 @@ func (c *Conn) Zero() *Stream {
 	c.mu.Lock()
 	defer c.unlock()
 	s, _ := c.stream(0)
+	c.hold(s)
 	return s
 }
 
@@ -173,13 +173,18 @@ func (c *Conn) AcceptStream(ctx context.Context) (*Stream, error) {
 	if err := m.gate.WaitContext(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { m.gate.Unlock(len(m.pending) > 0 || m.end != nil) }()
 	if len(m.pending) == 0 {
-		return nil, m.end
+		end := m.end
+		m.gate.Unlock(end != nil)
+		return nil, end
 	}
 	s := m.pending[0]
 	m.pending[0] = nil
 	m.pending = m.pending[1:]
+	m.gate.Unlock(len(m.pending) > 0 || m.end != nil)
+	c.mu.Lock()
+	c.hold(s)
+	c.unlock()
 	return s, nil
 }
 

@@ -27,13 +27,14 @@ type Stream struct {
 	messages atomic.Bool // the last reader asked for messages
 
 	// guarded by Conn.mu
-	waits   bool      // in Conn.waiting
-	shut    bool      // closed by the user
-	noWrite bool      // CloseWrite was called
-	over    bool      // the peer has ended its side
-	own     outgoing  // used unless the stream shares an older one's
-	out     *outgoing // the outgoing side
-	opts    *Options  // set by SetOptions
+	waits   bool     // in Conn.waiting
+	shut    bool     // closed by the user
+	noWrite bool     // CloseWrite was called
+	over    bool     // the peer has ended its side
+	held    bool     // in its user's hands
+	own     epoch    // used unless another stream's is shared
+	out     *epoch   // what is written
+	opts    *Options // set by SetOptions
 }
 
 // Options say how a message travels.
