@@ -25,9 +25,10 @@ func (s *Sender) AppendCopy(b *wire.Builder, g *Grant) int {
 	sent := 0
 	for idx := max(t.copied, s.base); idx < s.copyEnd && sent < g.Budget; idx++ {
 		if c := s.at(idx); c.flags&flagCopies != 0 && c.fate == fateOutstanding && c.paths&bit == 0 {
-			if !s.write(b, c, idx, g.Immediate) {
+			if s.apart(c.msg.st) || !s.write(b, c, idx, g.Immediate) {
 				break
 			}
+			s.joins(c.msg.st)
 			s.launch(c, idx, g.Path, g.Now)
 			sent += int(c.size)
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // Partial reliability (RFC 3758): a message may be given up, because its lifetime is over or because it was sent again often
-// enough. What of it has a TSN is marked abandoned, never sent again, and forwarded over: FORWARD-TSN tells the peer not
+// enough, or to make room for others (priority.go). What of it has a TSN is marked abandoned, never sent again, and forwarded over: FORWARD-TSN tells the peer not
 // to wait. What has none is just dropped. A message of which only a part was cut burns one more TSN for its end, which is
 // never sent, so that no later message seems to continue it.
 
@@ -19,14 +19,18 @@ type Abandoned struct {
 
 	Context   uint32
 	Unordered bool
+	Why       Why
 	Sent      bool   // at least a part of it was sent; it may even have arrived
 	Data      []byte // its bytes, when Config.KeepAbandoned asks for them and they were not freed yet
 }
 
 // givenUp is what a Sender needs for giving up, and an idle one does without.
 type givenUp struct {
-	told   []Abandoned // for NextAbandoned
-	doomed []*Message  // found spent, to be given up when the walk is over
+	told    []Abandoned // for NextAbandoned
+	doomed  []*Message  // found spent, to be given up when the walk is over
+	low     []*Message  // heap of those that give way to others
+	counts  Counts
+	streams map[uint16]*Counts
 }
 
 func (s *Sender) upOf() *givenUp {
@@ -52,19 +56,20 @@ func (s *Sender) doom() {
 		return
 	}
 	for _, m := range s.up.doomed {
-		s.abandon(m)
+		s.abandon(m, WhyResends)
 	}
 	clear(s.up.doomed)
 	s.up.doomed = s.up.doomed[:0]
 }
 
 // abandon gives a message up.
-func (s *Sender) abandon(m *Message) {
+func (s *Sender) abandon(m *Message, why Why) {
 	if m.abandoned {
 		return
 	}
 	m.abandoned = true
-	s.report(m)
+	s.stays(m)
+	s.report(m, why)
 	left := m.cuts
 	for idx := max(m.first, s.base); idx != s.next && left > 0; idx++ {
 		if c := s.at(idx); c.msg == m {
@@ -137,8 +142,8 @@ func (s *Sender) abandonChunk(c *chunk, idx uint64) {
 }
 
 // report remembers the message for NextAbandoned.
-func (s *Sender) report(m *Message) {
-	a := Abandoned{SID: m.SID, PPID: m.PPID, Len: m.size, Sent: m.cuts > 0, Context: m.Context, Unordered: m.Unordered}
+func (s *Sender) report(m *Message, why Why) {
+	a := Abandoned{SID: m.SID, PPID: m.PPID, Len: m.size, Sent: m.cuts > 0, Context: m.Context, Unordered: m.Unordered, Why: why}
 	if s.keep {
 		for b := m.Data.Head; b != nil; b = b.Next() {
 			a.Data = append(a.Data, b.Bytes()...)
@@ -146,6 +151,7 @@ func (s *Sender) report(m *Message) {
 	}
 	up := s.upOf()
 	up.told = append(up.told, a)
+	up.note(m, why)
 }
 
 // HasAbandoned reports whether NextAbandoned has something.
@@ -189,7 +195,7 @@ func (s *Sender) Undelivered() []Abandoned {
 func (s *Sender) reportOnce(m *Message) {
 	if m != nil && !m.abandoned {
 		m.abandoned = true
-		s.report(m)
+		s.report(m, WhyEnd)
 	}
 }
 
@@ -201,7 +207,7 @@ func (s *Sender) Expire(now mono.Time) {
 		if !s.over(m, now) {
 			return
 		}
-		s.abandon(m)
+		s.abandon(m, WhyLifetime)
 	}
 }
 

@@ -22,7 +22,7 @@ func (s *Sender) WindowProbe() bool { return s.probing && s.base != s.next }
 // AppendNew cuts queued messages into chunks, numbers them and appends them to b while g.Budget is above zero and the peer's
 // window allows. It returns the payload bytes appended; the caller takes them off its budget before the next call.
 //
-// Messages take turns by stream. A message that fits into g.MaxChunk is never cut, and a cut chunk is filled to
+// The scheduler says which stream is next. A message that fits into g.MaxChunk is never cut, and a cut chunk is filled to
 // g.MaxChunk except at the message's end: what does not fit into what is left of a packet waits for the next packet. Two
 // things make a chunk smaller: a packet that is empty and still smaller than g.MaxChunk; and a packet with room left, which
 // the beginning of a message that must be cut anyway fills up. So a flow of large messages goes in packets of equal size,
@@ -42,10 +42,10 @@ func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
 		st := s.pick()
 		m := st.head
 		if s.over(m, g.Now) {
-			s.abandon(m)
+			s.abandon(m, WhyLifetime)
 			continue
 		}
-		if m.Wish != g.Wish {
+		if m.Wish != g.Wish || s.apart(st) {
 			break
 		}
 		n := min(m.left, limit)
@@ -121,6 +121,7 @@ func (s *Sender) cut(b *wire.Builder, g *Grant, st *stream, n int) bool {
 	}
 	if m.cuts == 0 {
 		m.first = s.next
+		s.stays(m)
 	}
 	m.cuts++
 	m.advance(n)
@@ -132,7 +133,8 @@ func (s *Sender) cut(b *wire.Builder, g *Grant, st *stream, n int) bool {
 	s.unfreed += n
 	s.out += n
 	s.launch(c, idx, g.Path, g.Now)
-	s.took(st, end)
+	s.joins(st)
+	s.took(st, n, end)
 	return true
 }
 

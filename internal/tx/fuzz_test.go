@@ -126,6 +126,11 @@ func (d *driver) step(op, arg byte) {
 		if d.base == d.next && arg&1 == 0 {
 			d.s.Trim()
 		}
+		if arg&2 == 0 {
+			d.s.SetScheduler(Scheduling(arg>>2) % Schedulings)
+		} else {
+			require.NoError(d.t, d.s.SetStreamValue(uint16(arg)%20, uint16(r.IntN(5))))
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ type Message struct {
 	Expires   mono.Time // given up from here on, unless all of it was sent by then (RFC 3758 section 4.1); zero: never
 	LimitRtx  bool      // given up when a part of it would be sent more than MaxRtx times again (RFC 7496 section 3.1)
 	MaxRtx    uint16
+	Priority  uint32       // given up for a message of a lower number when there is no room (RFC 7496 section 3.2), see MakeRoom; 0: never
 	Redundant bool         // its chunks go out on several paths at once, see AppendCopy
 	Wish      uint8        // what path it wants, for the owner to understand: a Grant takes messages of one wish only
 	Data      pktbuf.Chain // the payload; at least one byte
@@ -36,6 +37,9 @@ type Message struct {
 	headLeft int        // bytes of Data.Head not yet acknowledged
 	seq      uint32     // SSN (DATA) or MID (I-DATA), given when the first fragment is cut
 	fsn      serial.FSN // of the next fragment (RFC 8260 section 2.1)
+
+	order uint64 // number of its Push
+	slot  int    // where the heap of those that give way has it, from 1 on; 0: not there
 
 	first     uint64 // TSN of the first fragment
 	cuts      int    // fragments cut

@@ -131,6 +131,7 @@ func (m *model) sendNew(now mono.Time, p, budget, maxChunk, room int) int {
 	var b wire.Builder
 	b.Open(make([]byte, 0, wire.HeaderLen+room), wire.Header{})
 	g := Grant{Now: now, Path: locator.PathID(p), Budget: budget, MaxChunk: maxChunk}
+	m.s.NewPacket()
 	n := m.s.AppendNew(&b, &g)
 	sum, used := 0, 0
 	for i, d := range m.parse(&b) {
@@ -213,6 +214,7 @@ func (m *model) checkCut(d *wire.Data, maxChunk, room, used int) {
 func (m *model) again(now mono.Time, p, budget, room int, call func(*wire.Builder, *Grant) int) []uint64 {
 	var b wire.Builder
 	b.Open(make([]byte, 0, wire.HeaderLen+room), wire.Header{})
+	m.s.NewPacket()
 	n := call(&b, &Grant{Now: now, Path: locator.PathID(p), Budget: budget})
 	var out []uint64
 	sum := 0
@@ -260,6 +262,9 @@ func (m *model) parse(b *wire.Builder) (out []*wire.Data) {
 		require.NoError(m.t, wire.ParseData(c, d))
 		d.Payload = slices.Clone(d.Payload)
 		out = append(out, d)
+		if m.s.kind == ByPacket {
+			require.Equal(m.t, out[0].SID, d.SID, "streams share a packet")
+		}
 	}
 	require.NoError(m.t, it.Err())
 	return out

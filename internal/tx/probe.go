@@ -70,9 +70,10 @@ func (s *Sender) AppendProbe(b *wire.Builder, g *Grant) int {
 	for s.cand.n > 0 && sent < g.Budget {
 		idx := s.nextProbe()
 		c := s.at(idx)
-		if !s.write(b, c, idx, g.Immediate) {
+		if s.apart(c.msg.st) || !s.write(b, c, idx, g.Immediate) {
 			break
 		}
+		s.joins(c.msg.st)
 		s.cand.clear(s.pos(idx))
 		c.lostOn = noPath // a duplicate of it is the copy's doing and says nothing about reordering
 		s.launch(c, idx, g.Path, g.Now)

@@ -16,10 +16,13 @@ var (
 type stream struct {
 	head, tail *Message
 	next, prev *stream // scheduler's ring; nil while the stream is empty
+	key        uint64  // scheduler's, see keyed
 	held       int     // payload bytes queued or outstanding
 	mid        serial.MID
 	umid       serial.MID // unordered messages count apart (RFC 8260 section 2.1)
 	ssn        serial.SSN
+	value      uint16 // see SetStreamValue
+	bucket     uint8
 }
 
 // pageStreams is how many streams are allocated together. A stream that was never used costs nothing, and one that was
@@ -51,6 +54,8 @@ func (s *Sender) Push(m *Message) error {
 	}
 	st := s.stream(m.SID)
 	m.begin()
+	s.pushes++
+	m.order = s.pushes
 	m.st, m.next = st, nil
 	if st.tail == nil {
 		st.head = m
@@ -61,6 +66,7 @@ func (s *Sender) Push(m *Message) error {
 	st.tail = m
 	st.held += m.left
 	s.queued += m.left
+	s.yields(m)
 	return nil
 }
 
@@ -80,11 +86,19 @@ func (s *Sender) Held() int { return s.queued + s.unfreed }
 
 // StreamHeld is Held of one stream; zero for a stream never used.
 func (s *Sender) StreamHeld(sid uint16) int {
+	if st := s.used(sid); st != nil {
+		return st.held
+	}
+	return 0
+}
+
+// used returns the stream of an identifier, nil if its page was never used.
+func (s *Sender) used(sid uint16) *stream {
 	page := int(sid) / pageStreams
 	if page >= len(s.pages) || s.pages[page] == nil {
-		return 0
+		return nil
 	}
-	return s.pages[page][sid%pageStreams].held
+	return &s.pages[page][sid%pageStreams]
 }
 
 // Queued returns the payload bytes that were never sent.

@@ -29,8 +29,11 @@ func (s *Sender) AppendResend(b *wire.Builder, g *Grant) int {
 		idx := s.nextLost()
 		c := s.at(idx)
 		if s.over(c.msg, g.Now) {
-			s.abandon(c.msg)
+			s.abandon(c.msg, WhyLifetime)
 			continue
+		}
+		if s.apart(c.msg.st) {
+			break
 		}
 		if !s.write(b, c, idx, g.Immediate) {
 			break
@@ -40,6 +43,7 @@ func (s *Sender) AppendResend(b *wire.Builder, g *Grant) int {
 		s.lostBytes -= int(c.size)
 		s.out += int(c.size)
 		s.launch(c, idx, g.Path, g.Now)
+		s.joins(c.msg.st)
 		sent += int(c.size)
 	}
 	return sent

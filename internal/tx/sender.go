@@ -21,6 +21,7 @@ type Config struct {
 	Streams      int        // outbound streams, 1 to 65535
 	PeerWindow   uint32     // the peer's a_rwnd from INIT or INIT ACK, bytes
 	Interleaving bool       // I-DATA instead of DATA (RFC 8260)
+	Scheduler    Scheduling // default ByTurns
 
 	Partial       bool // the peer takes FORWARD-TSN: messages may be given up (RFC 3758)
 	KeepAbandoned bool // hand their bytes out with NextAbandoned
@@ -77,6 +78,8 @@ type Sender struct {
 	cutting *stream // its front message is cut in part, and DATA lets nothing come between
 	sched   scheduler
 	rr      roundRobin
+	kind    Scheduling // of sched
+	pushes  uint64     // messages ever pushed
 }
 
 // Init makes s ready to send. It may be called again after Drop, for an association that restarts.
@@ -92,6 +95,7 @@ func (s *Sender) Init(cfg *Config) {
 		keep:         cfg.KeepAbandoned,
 	}
 	s.sched = &s.rr
+	s.SetScheduler(cfg.Scheduler)
 }
 
 // CumAcked returns the Cumulative TSN Ack Point (RFC 9260 section 1.4): all up to and with it has arrived.
