@@ -29,6 +29,13 @@ type Options struct {
 	// NoOffload keeps the socket from sending several packets as one message for the kernel to segment and from taking
 	// several that it has coalesced (Linux). Both are tried where the kernel has them, and given up when it refuses.
 	NoOffload bool
+
+	// Shards is how many sockets share the address and port, at most MaxShards; 0 means one. The kernel gives each datagram
+	// to one of them, which Steer chooses. Linux; elsewhere, and where the kernel refuses or Control shares the port by
+	// itself, it is one. See the function Shards. Control is called for each and
+	// for three more, which guard the port.
+	Shards int
+	Steer  Steering
 }
 
 // anyPortTries is how often ListenSet looks for a port that is free on all addresses. Each try begins with the address
@@ -46,23 +53,47 @@ func Listen(ctx context.Context, addr netip.AddrPort, opts Options) (Socket, err
 	if opts.DSCP < 0 || opts.DSCP > 63 {
 		return nil, fmt.Errorf("udp: DSCP %d is not in 0 to 63", opts.DSCP)
 	}
-	network := "udp4"
-	if ip.Is6() {
-		network = "udp6"
+	if opts.Shards < 0 || opts.Shards > MaxShards {
+		return nil, fmt.Errorf("udp: %d shards, which is not in 0 to %d", opts.Shards, MaxShards)
 	}
-	lc := net.ListenConfig{Control: opts.control(ip)}
-	pc, err := lc.ListenPacket(ctx, network, addr.String())
+	if opts.Shards > 1 {
+		return listenGroup(ctx, addr, &opts)
+	}
+	return listenOne(ctx, addr, &opts)
+}
+
+func listenOne(ctx context.Context, addr netip.AddrPort, opts *Options) (Socket, error) {
+	conn, local, err := open(ctx, addr, opts, false)
 	if err != nil {
 		return nil, err
+	}
+	return take(conn, local, opts)
+}
+
+// open opens the kernel's socket and returns its address as it was asked for: the zone keeps the spelling that locators
+// compare by. With shared the port is one that others have who share it, too.
+func open(ctx context.Context, addr netip.AddrPort, opts *Options, shared bool) (*net.UDPConn, netip.AddrPort, error) {
+	network := "udp4"
+	if addr.Addr().Is6() {
+		network = "udp6"
+	}
+	lc := net.ListenConfig{Control: opts.control(addr.Addr(), shared)}
+	pc, err := lc.ListenPacket(ctx, network, addr.String())
+	if err != nil {
+		return nil, netip.AddrPort{}, err
 	}
 	conn := pc.(*net.UDPConn)
 	bound, ok := addrPortOf(conn.LocalAddr())
 	if !ok {
 		_ = conn.Close()
-		return nil, fmt.Errorf("udp: %v is bound to %v", addr, conn.LocalAddr())
+		return nil, netip.AddrPort{}, fmt.Errorf("udp: %v is bound to %v", addr, conn.LocalAddr())
 	}
-	// The address as it was asked for: the zone keeps the spelling that locators compare by.
-	s, err := newKernel(conn, netip.AddrPortFrom(ip, bound.Port()), !opts.NoOffload)
+	return conn, netip.AddrPortFrom(addr.Addr(), bound.Port()), nil
+}
+
+// take makes the kernel's socket ours.
+func take(conn *net.UDPConn, local netip.AddrPort, opts *Options) (Socket, error) {
+	s, err := newKernel(conn, local, !opts.NoOffload)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -128,7 +159,7 @@ func bindable(ip netip.Addr) error {
 }
 
 // control sets our options before bind, then lets the program set its own.
-func (o *Options) control(ip netip.Addr) func(network, address string, c syscall.RawConn) error {
+func (o *Options) control(ip netip.Addr, shared bool) func(network, address string, c syscall.RawConn) error {
 	device := o.Device
 	if o.DeviceOf != nil {
 		device = o.DeviceOf(ip)
@@ -150,6 +181,9 @@ func (o *Options) control(ip netip.Addr) func(network, address string, c syscall
 				}
 			}
 			setBuffers(fd, own.RecvBuffer, own.SendBuffer)
+			if shared {
+				inner = setShared(fd)
+			}
 		})
 		if err = errors.Join(err, inner); err != nil || own.Control == nil {
 			return err

@@ -62,6 +62,17 @@ func (st *Stats) fill(in *inCounts, out *outCounts) {
 	st.Blocked, st.SendErrors = out.blocked.Load(), out.errors.Load()
 }
 
+// add adds the counters and buffers of another socket.
+func (st *Stats) add(o *Stats) {
+	st.BatchesIn, st.PacketsIn, st.BytesIn = st.BatchesIn+o.BatchesIn, st.PacketsIn+o.PacketsIn, st.BytesIn+o.BytesIn
+	st.Cut, st.Unnamed, st.ReadErrors = st.Cut+o.Cut, st.Unnamed+o.Unnamed, st.ReadErrors+o.ReadErrors
+	st.Overflows, st.Joined, st.Notices = st.Overflows+o.Overflows, st.Joined+o.Joined, st.Notices+o.Notices
+	st.BatchesOut, st.PacketsOut, st.BytesOut = st.BatchesOut+o.BatchesOut, st.PacketsOut+o.PacketsOut, st.BytesOut+o.BytesOut
+	st.Runs, st.Refused = st.Runs+o.Runs, st.Refused+o.Refused
+	st.Blocked, st.SendErrors = st.Blocked+o.Blocked, st.SendErrors+o.SendErrors
+	st.RecvBuffer, st.SendBuffer = st.RecvBuffer+o.RecvBuffer, st.SendBuffer+o.SendBuffer
+}
+
 // ended counts the error a write ended with.
 func (c *outCounts) ended(err error) {
 	switch err {
