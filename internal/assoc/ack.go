@@ -129,7 +129,9 @@ func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdv
 	}
 	switch {
 	case pa.Sole && via == p:
-		a.cleared(now, p)
+		if !a.stillAsked(now, p, pa.AckSent) {
+			a.cleared(now, p)
+		}
 		a.verdict(now, p, p.Mon.DataAcked(now.Std()))
 		a.answered(now, p)
 	case pa.Bytes > 0:

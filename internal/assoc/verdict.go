@@ -124,7 +124,22 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 // arbitration is how long a suspected path has to answer the question asked of it: another probe timeout, doubled each
 // time nobody answered at all.
 func (a *Assoc) arbitration(p *path.Path) time.Duration {
-	return max(p.RTO.PTO(0), minArbitration) << min(p.Suspect.Rounds, 8)
+	return max(p.RTO.PTO(0), minArbitration, p.Suspect.Late) << min(p.Suspect.Rounds, 8)
+}
+
+// stillAsked takes an acknowledgement by a suspected path of something sent before the question was asked. That was on the
+// way already and says nothing of what followed: while that is overdue the question stands. The answer is given as long as
+// this acknowledgement took, and a little.
+func (a *Assoc) stillAsked(now mono.Time, p *path.Path, sent mono.Time) bool {
+	s := &p.Suspect
+	oldest, ok := a.tx.Oldest(p.ID)
+	if s.Since == 0 || sent >= s.Since || !ok || now.Before(oldest.Add(p.RTO.PTO(0))) {
+		return false
+	}
+	if sent != 0 { // zero: what arrived was copied when the question was asked
+		s.Late = max(s.Late, now.Sub(sent)+minArbitration)
+	}
+	return true
 }
 
 // minArbitration keeps a verdict from being faster than a busy machine schedules the peer. Copies are on the way long

@@ -33,5 +33,10 @@ func (p *prr) budget(flight, target, mtu int) int {
 	if p.out == 0 || flight <= 0 {
 		n = max(n, 1) // without anything under way nothing would ever come back to let more go
 	}
+	if room := min(target, 2*mtu) - flight; n < room {
+		// Two packets at least: a lone one is not answered before the peer's SACK delay is over (RFC 9260 section 6.2), and
+		// when it is lost nothing tells.
+		n = room
+	}
 	return n
 }

@@ -87,3 +87,18 @@ func TestPlainRecovery(t *testing.T) {
 	require.Equal(t, -9*mtu, c.Budget(19*mtu))
 	require.Equal(t, mtu, c.Budget(9*mtu))
 }
+
+// TestRecoveryLetsTwoGo: with nothing else under way, the first resend fills a packet and the budget with it. A second packet
+// may follow all the same, since a lone one is answered late (RFC 9260 section 6.2); a third may not.
+func TestRecoveryLetsTwoGo(t *testing.T) {
+	c := NewCubic(Config{MTU: mtu, InitialPackets: 10})
+	c.OnLoss(Loss{Now: 100 * ms, Sent: 90 * ms, Bytes: mtu, Flight: 0})
+	require.Positive(t, c.Budget(0))
+	c.OnSent(mtu)
+	require.Equal(t, mtu, c.Budget(mtu))
+	c.OnSent(mtu)
+	require.LessOrEqual(t, c.Budget(2*mtu), 0)
+	// The same when SACKs bring little: what leaves after each of them is more than one packet.
+	c.OnAck(Ack{Now: 110 * ms, Sent: 95 * ms, Bytes: mtu / 8, Flight: 2 * mtu})
+	require.Positive(t, c.Budget(mtu/2))
+}

@@ -65,8 +65,9 @@ type Suspicion struct {
 	Alt        locator.PathID
 	AltAnswers bool // something sent on an alternate after Since was answered
 	Rounds     uint16
-	RestAt     mono.Time // from here on everything outstanding is copied, not only the lowest TSN and the tail
-	Floor      mono.Time // the last suspicion was cleared here: the probe timeout runs from no earlier
+	Late       time.Duration // how long the path took at most for what was answered since, and a little
+	RestAt     mono.Time     // from here on everything outstanding is copied, not only the lowest TSN and the tail
+	Floor      mono.Time     // the last suspicion was cleared here: the probe timeout runs from no earlier
 }
 
 // Drift is what is outstanding on a path after a fault of our own host: left to itself until it is known what arrived.

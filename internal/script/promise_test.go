@@ -9,11 +9,24 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/simnet"
 )
 
 // twoPaths is a world with two disjoint paths of the given words and an association over them.
 func twoPaths(t *testing.T, seed uint64, words string) (w *World, ca, cb *Conn) {
+	return twoPathsTo(t, seed, words, func(*assoc.Config) {})
+}
+
+// plainPeer makes a host answer as other stacks do: a SACK for every second packet or after 200 ms (RFC 9260 section 16), and
+// no extension known.
+func plainPeer(c *assoc.Config) {
+	c.SackDelay = 200 * time.Millisecond
+	c.NoPartial, c.NoReconfig = true, true
+}
+
+// twoPathsTo is twoPaths with a peer of its own kind.
+func twoPathsTo(t *testing.T, seed uint64, words string, peer func(*assoc.Config)) (w *World, ca, cb *Conn) {
 	w = NewWorld(seed)
 	w.Quiet = true
 	for _, word := range strings.Fields(words) {
@@ -21,6 +34,7 @@ func twoPaths(t *testing.T, seed uint64, words string) (w *World, ca, cb *Conn) 
 	}
 	a := w.AddHost("a", netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"))
 	b := w.AddHost("b", netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2"))
+	peer(&b.Cfg)
 	a.Boot()
 	require.NoError(t, b.Listen())
 	ca, err := a.Dial(b, []int{0, 1}, b.Sim.Addrs, 0)
