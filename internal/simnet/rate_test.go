@@ -71,7 +71,11 @@ func bulk(t *testing.T, seed uint64, words string, lasts time.Duration) (f flow)
 // TestRate is the long path that a window of any fixed size leaves empty: 100 Mbit/s and 100 ms. From the tenth second on
 // the user's bytes take all of it but the headers, which are 3.7 % of the packets there.
 func TestRate(t *testing.T) {
-	f := bulk(t, 1, "rate=100mbit delay=50ms queue=1250KB", 20*time.Second)
+	lasts := 20 * time.Second
+	if raceEnabled {
+		lasts = 12 * time.Second
+	}
+	f := bulk(t, 1, "rate=100mbit delay=50ms queue=1250KB", lasts)
 	t.Logf("%+v", f)
 	require.GreaterOrEqual(t, f.steady, 95.0)
 }
@@ -80,7 +84,11 @@ func TestRate(t *testing.T) {
 // has the average window of the cubic, section 4.2 the window of the flow it must not fall behind, which is what NewReno
 // would have.
 func TestRateThroughLoss(t *testing.T) {
-	for seed := range uint64(5) {
+	seeds := uint64(5)
+	if raceEnabled {
+		seeds = 1
+	}
+	for seed := range seeds {
 		f := bulk(t, 10+seed, "rate=100mbit delay=50ms queue=1250KB loss=0.1%", 130*time.Second)
 		rtt := 0.1
 		cubic := math.Pow(0.4*(3+0.7)/(4*(1-0.7)), 0.25) * math.Pow(rtt, 0.75) / math.Pow(f.lost, 0.75)
