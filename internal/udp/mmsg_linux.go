@@ -219,7 +219,9 @@ func (r *receiver) receive(fd uintptr) bool {
 			if r.waited = true; look {
 				r.sock.noticed.Store(false)
 				if r.notices.look(fd) {
-					r.n = 0
+					if r.n = 0; r.notices.n == maxNotices {
+						r.sock.noticed.Store(true) // there may be more, and nothing wakes a reader for them
+					}
 					return true
 				}
 			}
