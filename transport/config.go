@@ -60,6 +60,13 @@ type Config struct {
 	// when the kernel refuses; this is for those that do worse than refuse.
 	NoOffload bool
 
+	// Shards is how many sockets each local address has, all on the same port, with a goroutine of its own that reads it and
+	// takes its packets in. The kernel gives all packets of an association at one address to the same socket, by bits of our
+	// verification tag. It is for listeners with many associations on machines with cores to spare. Each socket has buffers of the
+	// sizes above. Linux; where the system refuses, elsewhere, and with PacketConns it is 1, see SocketStats. A Control that
+	// sets SO_REUSEPORT itself shares the port on its own account, and makes it 1, too. Default 1, range 1 to 64.
+	Shards int
+
 	// SendBuffer is how many bytes one association holds that are written and not acknowledged. Write waits when it is
 	// full. Default 1 MiB, range 16 KiB to 1 GiB. A path of 100 ms carries at most 80 Mbit/s per MiB, so it grows with the
 	// congestion window of the path, up to MaxSendBuffer. Default of that: 16 MiB, or SendBuffer if that is set.
@@ -258,6 +265,7 @@ func RFC9260() *Config {
 // Defaults of what is decided in this package.
 const (
 	defaultSocketBuffer = 2 << 20
+	defaultShards       = 1
 	defaultMessageSize  = 16 << 10
 	defaultLinger       = 5 * time.Second
 	defaultBacklog      = 128
@@ -277,6 +285,7 @@ func (c *Config) withDefaults() *Config {
 	}
 	or(&d.SocketReadBuffer, defaultSocketBuffer)
 	or(&d.SocketWriteBuffer, defaultSocketBuffer)
+	or(&d.Shards, defaultShards)
 	or(&d.MaxSendBuffer, orElse(d.SendBuffer, defaultMost))
 	or(&d.MaxReceiveWindow, orElse(d.ReceiveWindow, defaultMost))
 	or(&d.SendBuffer, min(defaultSendBuffer, d.MaxSendBuffer))
@@ -313,6 +322,7 @@ func (c *Config) check() error {
 		{"DSCP", int64(c.DSCP), 0, 63},
 		{"SocketReadBuffer", int64(c.SocketReadBuffer), 1, 1 << 30},
 		{"SocketWriteBuffer", int64(c.SocketWriteBuffer), 1, 1 << 30},
+		{"Shards", int64(c.Shards), 1, udp.MaxShards},
 		{"SendBuffer", int64(c.SendBuffer), 16 << 10, 1 << 30},
 		{"ReceiveWindow", int64(c.ReceiveWindow), 4 << 10, 1 << 30},
 		{"Memory", c.Memory, 1 << 20, 1 << 50},
@@ -452,5 +462,5 @@ func (c *Config) node(keepIdle time.Duration, onClose func()) driver.Config {
 // socket is the options of our own sockets.
 func (c *Config) socket() udp.Options {
 	return udp.Options{Control: c.Control, DeviceOf: c.Device, RecvBuffer: c.SocketReadBuffer, SendBuffer: c.SocketWriteBuffer, DSCP: c.DSCP,
-		NoOffload: c.NoOffload}
+		NoOffload: c.NoOffload, Shards: c.Shards, Steer: driver.Steering}
 }

@@ -183,8 +183,8 @@ type nodeKey struct {
 
 func (p *dialing) key() any {
 	c := p.cfg
-	k := nodeKey{text: fmt.Sprintf("%v udp=%d dscp=%d plain=%v buffers=%d,%d,%d-%d,%d memory=%d most=%d inits=%d,%v all=%v core=%+v",
-		p.local, c.LocalUDPPort, c.DSCP, c.NoOffload, c.SocketReadBuffer, c.SocketWriteBuffer, c.SendBuffer, c.MaxSendBuffer,
+	k := nodeKey{text: fmt.Sprintf("%v udp=%d dscp=%d plain=%v shards=%d buffers=%d,%d,%d-%d,%d memory=%d most=%d inits=%d,%v all=%v core=%+v",
+		p.local, c.LocalUDPPort, c.DSCP, c.NoOffload, c.Shards, c.SocketReadBuffer, c.SocketWriteBuffer, c.SendBuffer, c.MaxSendBuffer,
 		c.ReceiveWindow, c.Memory, c.MaxAssociations,
 		c.InitsPerSource, c.StrictAnswers, c.AllStreams, c.core())}
 	if c.Control != nil || c.Device != nil || c.Logger != nil || c.Capture != nil {

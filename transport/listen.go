@@ -86,8 +86,10 @@ func listenSockets(ctx context.Context, f family, h *hosts, c *Config) ([]udp.So
 
 func usableAddrs(ctx context.Context, addrs []netip.Addr, c *Config) []netip.Addr {
 	var out []netip.Addr
+	opts := c.socket()
+	opts.Shards = 1
 	for _, a := range addrs {
-		if s, err := udp.Listen(ctx, netip.AddrPortFrom(a, 0), c.socket()); err == nil {
+		if s, err := udp.Listen(ctx, netip.AddrPortFrom(a, 0), opts); err == nil {
 			s.Close()
 			out = append(out, a)
 		}

@@ -112,11 +112,14 @@ func (a *Association) Stats() Stats {
 // SocketStats counts what passes the sockets that a listener or a dialled association shares with others.
 type SocketStats struct {
 	Associations           int    // alive now
+	Shards                 int    // sockets per local address (Config.Shards), fewer where the system refused
 	Accepted, Dialled      uint64 // associations that peers began, that we began
 	MemoryUsed             int64  // of Config.Memory
 	PacketsIn, PacketsOut  uint64
 	ReadErrors, SendErrors uint64
 	SocketFull             uint64 // packets not sent because a socket's buffer was full
+	Overflows              uint64 // packets dropped by the system because a socket's receive buffer was full (Linux)
+	Missteered             uint64 // packets that came to another shard than the others of their association
 	LinkDrops              uint64 // packets dropped by the queue of our own link (Linux)
 	LocalFaults            uint64 // times a local address could no longer be used: link or carrier lost, address removed
 	ICMP, ICMPIgnored      uint64 // messages about packets of ours (Linux); those not believed, or of no use
@@ -147,6 +150,7 @@ func socketStats(n *driver.Node) SocketStats {
 		Associations: e.Associations, Accepted: e.Born, Dialled: e.Dialled, MemoryUsed: s.MemoryUsed,
 		PacketsIn: s.PacketsIn, PacketsOut: s.PacketsOut, ReadErrors: s.ReadErrors, SendErrors: s.SendErrors,
 		LinkDrops: s.LinkDrops, LocalFaults: s.LocalFaults, ICMP: s.ICMP, ICMPIgnored: s.ICMPIgnored,
+		Shards: s.Shards, Overflows: s.Overflows, Missteered: s.Missteered,
 		SocketFull: s.Blocked, BadPackets: s.Dropped, Inits: e.Inits, InitsLimited: e.InitsLimited,
 		InitsRefused: e.InitsRefused, BadCookies: e.CookiesBad, StaleCookies: e.CookiesStale,
 		BacklogFull: e.BacklogFull, AssociationsFull: e.AssocsFull, OutOfTheBlue: e.Strays,

@@ -28,6 +28,7 @@ type Conn struct {
 	timer *time.Timer
 	armed mono.Time // when timer fires; 0: it does not
 	late  uint8     // times in a row that the deadline had come already when the timer was set
+	shard uint8     // where its packets were read last: they leave by the same sockets
 
 	flushing bool // somebody flushes
 	again    bool // state changed while the flusher was writing
@@ -171,6 +172,7 @@ func (c *Conn) handle(r *reader, g *group) {
 		c.run = 0
 	}
 	c.lastIn = c.now
+	c.shard = uint8(r.shard)
 	var out *pktbuf.Batch
 	for i := g.first; i >= 0; i = r.pkts[i].next {
 		p := &r.pkts[i]
@@ -200,6 +202,7 @@ func (c *Conn) handleCookie(r *reader, ck *cookie) {
 	if ck.born {
 		c.knowFaults()
 	}
+	c.shard = uint8(r.shard)
 	c.a.HandleCookie(c.now, r.arrival(ck.pkt), r.pkts[ck.pkt].buf, ck.ck)
 	c.leave(nil)
 }

@@ -256,7 +256,7 @@ func TestWriteFaults(t *testing.T) {
 	}
 	pkts[0].Path = pktbuf.NoPath
 	var f faults
-	n.write(pkts, &f)
+	n.write(0, pkts, &f)
 	require.Equal(t, []fault{{1, true}, {2, true}, {3, false}}, f.take())
 	require.Empty(t, f.take())
 	require.EqualValues(t, 1, full.taken.Load())

@@ -98,8 +98,9 @@ func (c *Conn) round(out *pktbuf.Batch, faults *faults) (done bool) {
 	if out.Len() == 0 {
 		return true
 	}
+	shard := int(c.shard)
 	c.mu.Unlock()
-	c.node.write(out.Packets(), faults)
+	c.node.write(shard, out.Packets(), faults)
 	out.Reset()
 	c.mu.Lock()
 	c.tick()
@@ -184,9 +185,9 @@ func (f *faults) take() []fault {
 	return f.of[:n]
 }
 
-// write hands packets to their sockets and waits for nothing. Packets that a full socket does not take count as sent and
+// write hands packets to a shard's sockets and waits for nothing. Packets that a full socket does not take count as sent and
 // lost; faults tells which paths that concerns.
-func (n *Node) write(pkts []pktbuf.Packet, faults *faults) {
+func (n *Node) write(shard int, pkts []pktbuf.Packet, faults *faults) {
 	if n.cfg.Capture != nil {
 		n.captureSent(pkts)
 	}
@@ -195,13 +196,12 @@ func (n *Node) write(pkts []pktbuf.Packet, faults *faults) {
 		for run < len(pkts) && pkts[run].Socket == pkts[0].Socket {
 			run++
 		}
-		n.writeRun(pkts[:run], faults)
+		n.writeRun(n.shards[shard][pkts[0].Socket], pkts[:run], faults)
 		pkts = pkts[run:]
 	}
 }
 
-func (n *Node) writeRun(run []pktbuf.Packet, faults *faults) {
-	sock := n.socks[run[0].Socket]
+func (n *Node) writeRun(sock udp.Socket, run []pktbuf.Packet, faults *faults) {
 	for len(run) > 0 {
 		sent, err := sock.WriteBatch(run)
 		n.stats.PacketsOut.Add(uint64(sent))

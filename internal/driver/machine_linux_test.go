@@ -22,10 +22,10 @@ import (
 const patience = 20 * time.Second
 
 // nodeOn starts a node on a host's addresses on two paths.
-func nodeOn(t *testing.T, h *netlab.Host) (n *Node) {
+func nodeOn(t *testing.T, h *netlab.Host, opts udp.Options) (n *Node) {
 	t.Helper()
 	require.NoError(t, h.Do(func() error {
-		socks, err := udp.ListenSet(context.Background(), []netip.Addr{h.Addr4(0), h.Addr4(1)}, 0, udp.Options{})
+		socks, err := udp.ListenSet(context.Background(), []netip.Addr{h.Addr4(0), h.Addr4(1)}, 0, opts)
 		if err == nil {
 			n = NewNode(socks, Config{})
 		}
@@ -61,9 +61,15 @@ func every(in []heartbeat.State, want ...heartbeat.State) bool {
 // one is gone, on both sides. What watches ends with the last node.
 func TestLocalChangesReachEveryAssociation(t *testing.T) {
 	needs.Netns(t)
+	t.Run("one socket", func(t *testing.T) { localChanges(t, udp.Options{}) })
+	t.Run("three sockets", func(t *testing.T) { localChanges(t, sharded(3)) })
+}
+
+func localChanges(t *testing.T, opts udp.Options) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	lab := netlab.ForTest(t, netlab.Options{})
-	a, b := nodeOn(t, lab.A), nodeOn(t, lab.B)
+	a, b := nodeOn(t, lab.A, opts), nodeOn(t, lab.B, opts)
+	require.Equal(t, max(opts.Shards, 1), b.Stats().Shards)
 	ln, err := b.Listen(5000, 10)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -133,7 +139,7 @@ func TestLocalChangesReachEveryAssociation(t *testing.T) {
 func TestRefusedInit(t *testing.T) {
 	needs.Netns(t)
 	lab := netlab.ForTest(t, netlab.Options{})
-	a, b := nodeOn(t, lab.A), nodeOn(t, lab.B)
+	a, b := nodeOn(t, lab.A, udp.Options{}), nodeOn(t, lab.B, udp.Options{})
 	defer a.Release()
 	ln, err := b.Listen(5000, 10)
 	require.NoError(t, err)

@@ -1,7 +1,8 @@
 // Package driver is the corridor between the sockets and the pure core, and the only room with goroutines, real time,
 // locks and the system's randomness.
 //
-// A Node is an endpoint core with its sockets: one per local locator, each with one reader goroutine. A Conn is one
+// A Node is an endpoint core with its sockets: one per local locator, or one for each shard of it (shard.go), each with one reader
+// goroutine. A Conn is one
 // association with its lock, its timer and the users who wait on it; it has no goroutine. reader.go walks packets in,
 // flush.go walks them out.
 package driver
@@ -70,6 +71,9 @@ type Stats struct {
 	LocalFaults           uint64 // times a local locator's link or address went away, or was in another kind of trouble
 	ICMP                  uint64 // messages about packets of our associations
 	ICMPIgnored           uint64 // messages about nothing of ours, without its verification tag, or of no use
+	Shards                int    // sockets that share each local locator, or the one that has most
+	Missteered            uint64 // packets that were not read with the others of their association
+	Overflows             uint64 // packets the system dropped because a receive buffer was full
 	MemoryUsed            int64  // what the budget has booked
 	Endpoint              endpoint.Stats
 }
@@ -79,7 +83,8 @@ type Node struct {
 	cfg     Config
 	clock   clock
 	random  random
-	socks   []udp.Socket // by index of the local locator; never changes
+	socks   []udp.Socket   // by index of the local locator; never changes
+	shards  [][]udp.Socket // the sockets to write to, by shard and local locator; never changes
 	locals  []locator.Locator
 	budget  budget
 	batches sync.Pool // of *pktbuf.Batch
@@ -101,14 +106,14 @@ type Node struct {
 
 	// atomic
 	stats struct {
-		PacketsIn, PacketsOut, ReadErrors, SendErrors, Blocked, Dropped, LinkDrops, LocalFaults, ICMP, ICMPIgnored atomic.Uint64
+		PacketsIn, PacketsOut, ReadErrors, SendErrors, Blocked, Dropped, LinkDrops, LocalFaults, ICMP, ICMPIgnored, Missteered atomic.Uint64
 	}
 }
 
 // NewNode starts a node on sockets, one per local locator, which belong to the node from here on. The caller is its
 // first user and must Release it.
 func NewNode(socks []udp.Socket, cfg Config) *Node {
-	n := &Node{clock: newClock(), socks: socks, users: 1, listeners: make(map[uint16]*Listener)}
+	n := &Node{clock: newClock(), socks: socks, shards: shardsOf(socks), users: 1, listeners: make(map[uint16]*Listener)}
 	cfg.fill(n.random.Uint64)
 	n.cfg = cfg
 	n.budget.limit = n.cfg.Memory
@@ -123,10 +128,7 @@ func NewNode(socks []udp.Socket, cfg Config) *Node {
 	n.window = core.Window
 	n.smallCredit = 2 * (core.Payload + pktbuf.Overhead)
 	n.watchMachine()
-	n.readers.Add(len(socks))
-	for i := range socks {
-		go newReader(n, i).routineRead()
-	}
+	n.startReaders()
 	return n
 }
 
@@ -135,6 +137,11 @@ func (n *Node) Locals() []locator.Locator { return slices.Clone(n.locals) }
 
 // Stats returns the counters.
 func (n *Node) Stats() Stats {
+	var overflows uint64
+	for _, s := range n.socks {
+		st, _ := udp.StatsOf(s)
+		overflows += st.Overflows
+	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return Stats{
@@ -150,6 +157,10 @@ func (n *Node) Stats() Stats {
 		LocalFaults: n.stats.LocalFaults.Load(),
 		ICMP:        n.stats.ICMP.Load(),
 		ICMPIgnored: n.stats.ICMPIgnored.Load(),
+
+		Shards:     len(n.shards),
+		Missteered: n.stats.Missteered.Load(),
+		Overflows:  overflows,
 
 		Endpoint: n.ep.Stats(),
 	}

@@ -31,7 +31,9 @@ const readSlots = 64
 
 type reader struct {
 	node  *Node
-	local int // index of the socket and its locator
+	local int // index of the locator
+	shard int // which of the locator's sockets this is
+	of    int // how many it has
 	sock  udp.Socket
 	now   mono.Time
 
@@ -65,8 +67,8 @@ type cookie struct {
 	born bool
 }
 
-func newReader(n *Node, local int) *reader {
-	return &reader{node: n, local: local, sock: n.socks[local], in: udp.NewBatch(readSlots, false)}
+func newReader(n *Node, local, shard int, of []udp.Socket) *reader {
+	return &reader{node: n, local: local, shard: shard, of: len(of), sock: of[shard], in: udp.NewBatch(readSlots, false)}
 }
 
 // routineRead runs for each socket until that is closed.
@@ -138,6 +140,9 @@ func (r *reader) turn(lo, hi int) {
 		switch v {
 		case endpoint.Known:
 			r.group(e, i)
+			if r.of > 1 {
+				r.strayed(r.pkts[i].buf)
+			}
 		case endpoint.Stray:
 			r.stray = append(r.stray, i)
 		default:
@@ -183,7 +188,7 @@ func (r *reader) strays() {
 		r.strayLocked(i)
 	}
 	n.mu.Unlock()
-	n.write(r.out.Packets(), &r.faults)
+	n.write(r.shard, r.out.Packets(), &r.faults)
 	r.faults.take() // no association is concerned
 	for i := range r.cookies {
 		ck := &r.cookies[i]
