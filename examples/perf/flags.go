@@ -48,6 +48,7 @@ type tuning struct {
 	payload    int
 	maxPayload int
 	redundant  int
+	shards     int
 	noOffload  bool
 	noPacing   bool
 	interleave bool
@@ -61,6 +62,7 @@ func (t *tuning) flags(fs *flag.FlagSet) {
 	fs.IntVar(&t.payload, "payload", 0, "UDP payload in `bytes` that every path is taken to carry (default 1200)")
 	fs.IntVar(&t.maxPayload, "max-payload", 0, "UDP payload in `bytes` up to which the path MTU is searched; -1: no search (default 8972)")
 	fs.IntVar(&t.redundant, "redundant-paths", 0, "`number` of paths of -policy redundant (default 2)")
+	fs.IntVar(&t.shards, "shards", 0, "`number` of sockets that read each address (default 1)")
 	fs.BoolVar(&t.noOffload, "no-offload", false, "hand the kernel packet by packet, without segmentation offload")
 	fs.BoolVar(&t.noPacing, "no-pacing", false, "never spread a window over the round trip")
 	fs.BoolVar(&t.interleave, "interleave", false, "interleave messages (RFC 8260) if both ends say so")
@@ -96,6 +98,7 @@ func (t *tuning) config() (*transport.Config, error) {
 		c.MaxPayload = t.maxPayload
 	}
 	c.RedundantPaths = t.redundant
+	c.Shards = t.shards
 	c.NoOffload = t.noOffload
 	c.NoPacing = c.NoPacing || t.noPacing
 	c.Interleaving = t.interleave
@@ -138,6 +141,7 @@ func (p *perf) flags(args []string) (command string, err error) {
 	}
 	fs.BoolVar(&p.tcp, "tcp", false, "measure TCP instead, to compare")
 	fs.DurationVar(&p.timeout, "timeout", 10*time.Second, "how long the other side may take for each step")
+	fs.StringVar(&p.profile, "cpuprofile", "", "write where the processor time goes to this `file`, for go tool pprof")
 	p.tune.flags(fs)
 	if err := fs.Parse(args[1:]); err != nil {
 		return "", err

@@ -36,6 +36,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -58,6 +59,7 @@ type perf struct {
 	address string
 	tcp     bool
 	tune    tuning
+	profile string        // file
 	timeout time.Duration // of setting up, and of each step that the other side must take
 
 	// the server's
@@ -90,11 +92,14 @@ func (p *perf) main(ctx context.Context, args []string) int {
 	case err != nil:
 		return 2
 	}
+	do := p.measure
 	if command == "server" {
-		err = p.serve(ctx)
-	} else {
-		err = p.measure(ctx)
+		do = p.serve
 	}
+	if p.profile != "" {
+		do = profiled(p.profile, do)
+	}
+	err = do(ctx)
 	if err != nil {
 		p.say("perf: %v\n", err)
 		if errors.Is(err, transport.ErrAddress) || errors.Is(err, transport.ErrConfig) {
@@ -103,6 +108,21 @@ func (p *perf) main(ctx context.Context, args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// profiled does something with a profile of the processor time beside.
+func profiled(file string, do func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		f, err := os.Create(file)
+		if err != nil {
+			return err
+		}
+		if err = pprof.StartCPUProfile(f); err == nil {
+			err = do(ctx)
+			pprof.StopCPUProfile()
+		}
+		return errors.Join(err, f.Close())
+	}
 }
 
 // say writes to the standard error, whole.

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -188,7 +190,7 @@ func TestBytes(t *testing.T) {
 func TestTuning(t *testing.T) {
 	needs.Address(t, netip.MustParseAddr("127.0.0.2"))
 	for _, flags := range []string{
-		"-profile rfc9260", "-no-offload -max-payload -1", "-window 256K -memory 64M", "-congestion newreno -no-pacing", "-interleave -payload 1400",
+		"-profile rfc9260", "-shards 2", "-no-offload -max-payload -1", "-window 256K -memory 64M", "-congestion newreno -no-pacing", "-interleave -payload 1400",
 	} {
 		t.Run(flags, func(t *testing.T) {
 			_, address := startServer(t, "127.0.0.1:0,127.0.0.2:0", strings.Fields(flags)...)
@@ -225,6 +227,19 @@ func TestWords(t *testing.T) {
 	x = start(t, nil, "client", "-time", "100ms", "-interval", "20ms", "-associations", "20", address)
 	require.Zero(t, x.ended(t), "%s", &x.err)
 	server.err.wait(t, "more: received ")
+}
+
+// TestProfile writes a profile.
+func TestProfile(t *testing.T) {
+	_, address := startServer(t, "127.0.0.1:0")
+	file := filepath.Join(t.TempDir(), "cpu.prof")
+	measured(t, address, "-time", "50ms", "-cpuprofile", file)
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NotEmpty(t, b)
+	x := start(t, nil, "client", "-cpuprofile", filepath.Join(file, "no"), address)
+	require.Equal(t, 1, x.ended(t))
+	require.Contains(t, x.err.String(), "perf: open ")
 }
 
 // TestInterrupt ends a client early, in each mode and direction: what was measured is told, and complete.
