@@ -40,7 +40,7 @@ type PathInfo struct {
 	HeartbeatsSent, HeartbeatsAcked uint64
 	Chosen                          uint64 // times data began to take this path
 	SocketFull, SendErrors          uint64
-	Unreachable, TooBig             uint64 // ICMP messages: no way to the peer, a packet larger than the path
+	Unreachable, TooBig             uint64 // the network or our own link said: no way to the peer, a packet too large
 }
 
 // Paths returns what can be told about every path the association has or had.

@@ -111,7 +111,7 @@ type Notice struct {
 //   - NoPort ends an unconfirmed pair. On a confirmed one it is as good as an ABORT (ICMP8), when the peer's host says so.
 //     A filter on the way that says it speaks for its path alone.
 //   - NoRoute puts the path in doubt (ICMP9).
-//   - TooBig is counted: the search for the path's MTU asks the path itself.
+//   - TooBig is a hint to the search for the path's MTU, which asks the path itself.
 func (a *Assoc) Unreachable(now mono.Time, from Arrival, n *Notice) bool {
 	init, ok := a.quoted(n.Quote)
 	if a.state == Closed || !ok {
@@ -120,8 +120,8 @@ func (a *Assoc) Unreachable(now mono.Time, from Arrival, n *Notice) bool {
 	p := a.paths.Find(from.Local, from.Peer)
 	switch {
 	case n.Kind == TooBig:
-		if p != nil {
-			p.Stats.TooBig++
+		if p != nil && !a.paths.Retired(p) {
+			a.tooBig(now, p, n.MTU, n.Text)
 		}
 	case a.state == CookieWait:
 		if init {

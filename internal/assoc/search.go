@@ -116,11 +116,56 @@ func (a *Assoc) searchTimeout(now mono.Time, p *path.Path) {
 	}
 }
 
-// TooBig tells that the system refused a packet of a path for its size, or that a validated ICMP message did: a hint that
-// ends the size under way (RFC 8899 section 4.6.1). Packets of the size in use that stop passing are found otherwise.
-func (a *Assoc) TooBig(now mono.Time, id locator.PathID) {
-	if p := a.paths.Get(id); p != nil && p.SizeAt != 0 {
-		p.SizeAt, p.SizeNonce = 0, 0
-		p.MTU.TooBig(now)
+// TooBig tells that the system did not take a packet of a path, for its size: the link it leaves by is smaller.
+func (a *Assoc) TooBig(now mono.Time, id locator.PathID, size int) {
+	p := a.paths.Get(id)
+	if p == nil || a.state == Closed {
+		return
 	}
+	p.Stats.TooBig++
+	a.knowSize(p)
+	if !p.MTU.Refused(now, size) {
+		p.SizeAt, p.SizeNonce = 0, 0
+		return
+	}
+	if a.smaller(now, p, size-1, "the link takes no packets that large") {
+		// It did not leave. Chunks cut before travel in packets that IP may fragment.
+		a.stats.Retargeted += uint64(a.tx.RetargetSince(p.ID, p.LastData(), wholeFlight))
+	}
+}
+
+// tooBig takes a validated ICMP message about a path, which says that IP packets of mtu bytes pass. Tag or not, it is a hint
+// (RFC 8899 section 4.6.2): the search asks the path itself.
+func (a *Assoc) tooBig(now mono.Time, p *path.Path, mtu int, text string) {
+	p.Stats.TooBig++
+	if mtu != 0 && mtu < p.MinMTU() {
+		return // no link is that small, or none that DF could do anything for
+	}
+	a.knowSize(p)
+	size := 0
+	if mtu > 0 {
+		size = p.PayloadOf(mtu)
+	}
+	probing := p.MTU.Probing()
+	if p.MTU.Hint(now, size) {
+		a.smaller(now, p, size, text)
+	} else if probing && !p.MTU.Probing() {
+		p.SizeAt, p.SizeNonce = 0, 0
+	}
+}
+
+// knowSize lets a search that has not begun know the size in use.
+func (a *Assoc) knowSize(p *path.Path) {
+	if p.MTU.Size() == 0 {
+		p.MTU.Init(p.Payload, p.Payload)
+	}
+}
+
+func (a *Assoc) smaller(now mono.Time, p *path.Path, most int, why string) bool {
+	if !p.TooBig(now, most) {
+		return false
+	}
+	a.stats.Shrunk++
+	a.events.add(Event{Kind: EventPath, Path: p.Path, From: p.State(), To: p.State(), Reason: "packets become small: " + why})
+	return true
 }

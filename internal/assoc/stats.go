@@ -28,7 +28,7 @@ type Counters struct {
 	Retargeted                   uint64 // chunks moved to another path by a failover
 	PathChanges                  uint64 // times data moved to another path
 	Restarts                     uint64 // the peer restarted
-	Shrunk                       uint64 // paths reduced to small packets because data was stuck
+	Shrunk                       uint64 // times a path was reduced to small packets: data was stuck, or a link or an ICMP message said so
 	IllegalMoves                 uint64 // of the state: a mistake of this package, please report
 	Stalls                       uint64 // timers found so late that this process must have slept
 	RepliesDropped               uint64

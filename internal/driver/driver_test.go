@@ -241,7 +241,8 @@ func (s *fakeSocket) WriteBatch(pkts []pktbuf.Packet) (int, error) {
 	return len(pkts), nil
 }
 
-// A full socket ends its own run only, a send error costs one packet, and only errors about this host blame the path.
+// A full socket ends its own run only, a send error costs one packet, and only errors about this host or the packet's size
+// concern the path.
 func TestWriteFaults(t *testing.T) {
 	full := &fakeSocket{local: netip.MustParseAddrPort("10.0.0.1:1"), script: []error{nil, udp.ErrBlocked}, done: make(chan struct{})}
 	odd := &fakeSocket{local: netip.MustParseAddrPort("10.1.0.1:1"), done: make(chan struct{}),
@@ -255,9 +256,10 @@ func TestWriteFaults(t *testing.T) {
 		pkts[i].Path = uint8(i)
 	}
 	pkts[0].Path = pktbuf.NoPath
+	pkts[7].Buf = make([]byte, 1300)
 	var f faults
 	n.write(0, pkts, &f)
-	require.Equal(t, []fault{{1, true}, {2, true}, {3, false}}, f.take())
+	require.Equal(t, []fault{{1, true, 0}, {2, true, 0}, {3, false, 0}, {7, false, 1300}}, f.take())
 	require.Empty(t, f.take())
 	require.EqualValues(t, 1, full.taken.Load())
 	require.EqualValues(t, 2, odd.taken.Load())

@@ -154,6 +154,7 @@ func (c *Conn) sync() {
 type fault struct {
 	path locator.PathID
 	full bool // the socket was full; else the system cannot send there
+	size int  // not zero: the link takes no packet of that size
 }
 
 // faults collects at most one fault per path and batch, and a few of packets without a path.
@@ -164,17 +165,20 @@ type faults struct {
 	setup  [4]setupFault
 }
 
-func (f *faults) add(path uint8, full bool) {
+func (f *faults) add(path uint8, full bool, size int) {
 	if path == pktbuf.NoPath {
 		return
 	}
-	for _, g := range f.of[:f.n] {
-		if g.path == locator.PathID(path) {
+	for i := range f.of[:f.n] {
+		if g := &f.of[i]; g.path == locator.PathID(path) {
+			if g.size > 0 && size > 0 {
+				g.size = min(g.size, size)
+			}
 			return
 		}
 	}
 	if f.n < len(f.of) {
-		f.of[f.n] = fault{locator.PathID(path), full}
+		f.of[f.n] = fault{locator.PathID(path), full, size}
 		f.n++
 	}
 }
@@ -213,7 +217,7 @@ func (n *Node) writeRun(sock udp.Socket, run []pktbuf.Packet, faults *faults) {
 		case errors.Is(err, udp.ErrBlocked):
 			n.stats.Blocked.Add(uint64(len(run)))
 			for i := range run {
-				faults.add(run[i].Path, true)
+				faults.add(run[i].Path, true, 0)
 			}
 			return
 		case errors.Is(err, net.ErrClosed):
@@ -224,13 +228,16 @@ func (n *Node) writeRun(sock udp.Socket, run []pktbuf.Packet, faults *faults) {
 			run = run[1:]
 		default:
 			// One packet is lost. Only an error about this host says something about the path: others are late news
-			// of an earlier packet, or of one that is too large.
+			// of an earlier packet.
 			n.stats.SendErrors.Add(1)
-			if udp.IsLocalFault(err) {
+			switch {
+			case udp.IsLocalFault(err):
 				n.look()
-				if faults.add(run[0].Path, false); run[0].Path == pktbuf.NoPath {
+				if faults.add(run[0].Path, false, 0); run[0].Path == pktbuf.NoPath {
 					faults.addSetup(&run[0], err)
 				}
+			case udp.IsTooBig(err):
+				faults.add(run[0].Path, false, len(run[0].Buf))
 			}
 			run = run[1:]
 		}

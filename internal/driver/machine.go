@@ -198,7 +198,11 @@ func (f *faults) tell(a *assoc.Assoc, now mono.Time) (any bool) {
 		a.SetupFailed(now, s.to, s.err.Error())
 	}
 	for _, p := range f.take() {
-		a.SendFailed(now, p.path, p.full)
+		if p.size > 0 {
+			a.TooBig(now, p.path, p.size)
+		} else {
+			a.SendFailed(now, p.path, p.full)
+		}
 	}
 	return any
 }

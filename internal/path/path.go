@@ -294,6 +294,39 @@ func (p *Path) Shrink(now mono.Time) bool {
 	return true
 }
 
+// TooBig takes the news that packets of the size in use do not pass, or may not: the next smaller size that is known to pass
+// is used until the search has found what does (RFC 8899 section 4.6.2). For a size that every path carries that is
+// SmallPayload, in IPv4; IPv6 has no smaller links. most is what is said to pass at most. It reports whether packets became
+// smaller.
+func (p *Path) TooBig(now mono.Time, most int) bool {
+	size := BasePayload
+	if p.Payload <= BasePayload || most < BasePayload {
+		if size = SmallPayload; p.Payload <= size || !p.Peer.Addr.Unmap().Is4() {
+			return false
+		}
+	}
+	p.MTU.Reduce(now, size)
+	p.SizeAt, p.SizeNonce = 0, 0
+	p.Resize(size)
+	return true
+}
+
+// MinMTU is the least size of IP packet that a message may name as passing: every host takes it (RFC 791, RFC 8200 section 5).
+func (p *Path) MinMTU() int {
+	if p.Peer.Addr.Unmap().Is4() {
+		return 576
+	}
+	return 1280
+}
+
+// PayloadOf is what an IP packet of so many bytes leaves for UDP payload on this path.
+func (p *Path) PayloadOf(mtu int) int {
+	if p.Peer.Addr.Unmap().Is4() {
+		return mtu - 28
+	}
+	return mtu - 48
+}
+
 // Cleared ends a suspicion: the path answered. The probe timeout of what is still unanswered runs from here; without a
 // suspicion nothing extends it.
 func (p *Path) Cleared(now mono.Time) {

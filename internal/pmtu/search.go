@@ -21,8 +21,8 @@ const (
 )
 
 // steps are the sizes worth trying, in UDP payload: what common links leave of their MTU after IP and UDP headers
-// (IPv6: 48 bytes, IPv4: 28). The last is what IPv4 can carry at all.
-var steps = [...]int{1232, 1352, 1392, 1412, 1432, 1444, 1452, 1464, 1472, 1972, 4304, 8952, 8972, 16336, 32720, 65488, 65504}
+// (IPv6: 48 bytes, IPv4: 28). The first is for a path that was reduced below the base, the last what IPv4 can carry at all.
+var steps = [...]int{Base, 1232, 1352, 1392, 1412, 1432, 1444, 1452, 1464, 1472, 1972, 4304, 8952, 8972, 16336, 32720, 65488, 65504}
 
 // Search is the state of one path's search. The zero Search finds nothing; use Init.
 type Search struct {
@@ -30,6 +30,7 @@ type Search struct {
 	low   uint16 // smallest size known to fail, 0: none
 	most  uint16 // never tried above
 	probe uint16 // size under way, 0: none
+	named uint16 // size that somebody on the way says passes: tried before others, 0: none
 	tries uint8
 	done  bool
 	next  mono.Time // not before this instant
@@ -37,7 +38,7 @@ type Search struct {
 
 // Init begins at base bytes and never goes above most. Probes are of a multiple of four bytes, as SCTP packets are.
 func (s *Search) Init(base, most int) {
-	*s = Search{size: uint16(min(base, 65504)), most: uint16(min(max(base, most&^3), 65504))}
+	*s = Search{size: uint16(min(base, 65504)), most: uint16(min(max(base, most&^3), 65504)), named: s.named}
 }
 
 // Size returns what the path is known to carry.
@@ -62,6 +63,9 @@ func (s *Search) Due(now mono.Time) (size int, ok bool) {
 	return n, true
 }
 
+// Probing reports whether a probe is under way.
+func (s *Search) Probing() bool { return s.probe != 0 }
+
 // Trying returns the size that is under way or comes next, for whoever must have room for it; zero when there is none.
 func (s *Search) Trying() int {
 	if s.probe != 0 {
@@ -84,6 +88,9 @@ func (s *Search) Next() mono.Time {
 // candidate returns the next size: the first of the steps goes to the Ethernet size, which most paths have; above it upwards, below it
 // downwards from what failed, so that the last steps are small.
 func (s *Search) candidate() int {
+	if s.named > s.size && s.named <= s.most && (s.low == 0 || s.named < s.low) {
+		return int(s.named)
+	}
 	best := 0
 	for _, n := range steps {
 		n = min(n, int(s.most))
@@ -136,11 +143,42 @@ func (s *Search) Lost(now mono.Time, wait time.Duration) {
 	s.next = now.Add(wait)
 }
 
-// TooBig notes that the system refused the probe under way, or that a validated ICMP message named a smaller size.
-func (s *Search) TooBig(now mono.Time) {
-	if s.probe != 0 {
+// Refused notes that packets of the size do not leave this host or do not pass, which is certain. A probe of that size has
+// failed. It reports whether the size in use is refused as well, which the owner must reduce (Reduce).
+func (s *Search) Refused(now mono.Time, size int) (inUse bool) {
+	if int(s.probe) >= size {
+		s.probe = uint16(size)
 		s.fail(now)
 	}
+	return size <= int(s.size)
+}
+
+// Hint takes a validated "packet too big" which says that size bytes pass, zero if it does not say. It is believed as far as
+// RFC 8899 section 4.6.2 goes: it ends a larger probe, and the size it names is tried next. What it never does is to set
+// the size. It reports whether the size in use is larger, so that packets may vanish: the owner reduces it then (Reduce).
+func (s *Search) Hint(now mono.Time, size int) (inUse bool) {
+	size &^= 3
+	switch {
+	case size == 0 && s.probe != 0:
+		s.fail(now)
+	case size >= int(s.probe) && size >= int(s.size):
+		return false // says nothing about what we send
+	case size >= int(s.size):
+		s.named = uint16(size)
+		s.fail(now)
+	case size > 0:
+		s.named = uint16(size)
+		return true
+	}
+	return false
+}
+
+// Reduce begins anew from a smaller size, at once: larger ones up to the present one are tried again, the one that was
+// named first. What was in use is known to fail.
+func (s *Search) Reduce(now mono.Time, size int) {
+	s.low, s.size = s.size, uint16(size)
+	s.probe, s.tries, s.done = 0, 0, false
+	s.next = now
 }
 
 func (s *Search) fail(now mono.Time) {

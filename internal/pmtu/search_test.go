@@ -89,11 +89,11 @@ func TestTooBigAndStrayAnswers(t *testing.T) {
 	size, ok := s.Due(now)
 	require.True(t, ok)
 	s.Sent(size)
-	s.TooBig(now)
+	require.False(t, s.Refused(now, size), "the probe alone")
 	next, ok := s.Due(now)
 	require.True(t, ok)
 	require.Less(t, next, size)
-	s.TooBig(now) // none under way
+	require.False(t, s.Hint(now, 0), "none under way")
 	require.False(t, s.Acked(now, 1000), "smaller than known")
 	s.Lost(now, 0)
 	require.Equal(t, Base, s.Size())
@@ -101,4 +101,65 @@ func TestTooBigAndStrayAnswers(t *testing.T) {
 	_, ok = zero.Due(now)
 	require.False(t, ok)
 	require.Zero(t, zero.Next())
+}
+
+// TestHint goes through the cases of RFC 8899 section 4.6.2.
+func TestHint(t *testing.T) {
+	now := mono.Time(time.Hour)
+	at := func(size, probe int) *Search {
+		s := new(Search)
+		s.Init(Base, 9000)
+		s.size = uint16(size)
+		if probe > 0 {
+			s.Sent(probe)
+		}
+		return s
+	}
+	s := at(1392, 1452)
+	require.False(t, s.Hint(now, 1452), "no smaller than the probe")
+	require.False(t, s.Hint(now, 1500))
+	require.True(t, s.Probing())
+
+	require.False(t, s.Hint(now, 1402), "between what is in use and the probe")
+	require.False(t, s.Probing(), "which has failed")
+	next, ok := s.Due(now)
+	require.True(t, ok)
+	require.Equal(t, 1400, next, "what was named is tried next, as a multiple of four")
+	require.Equal(t, 1392, s.Size(), "nobody sets the size")
+	s.Sent(next)
+	require.True(t, s.Acked(now, next))
+	next, ok = s.Due(now)
+	require.True(t, ok)
+	require.Greater(t, next, 1400)
+	require.Less(t, next, 1452)
+
+	s = at(1452, 0)
+	require.False(t, s.Hint(now, 0), "says nothing")
+	require.False(t, s.Hint(now, 1452))
+	require.True(t, s.Hint(now, 1372), "less than what is in use")
+	require.Equal(t, 1452, s.Size(), "the owner reduces")
+	s.Reduce(now, Base)
+	require.Equal(t, []int{1372, 1372, 1372, 1352}, run(t, s, now, 1360), "at once, and what was named first, though it was a lie")
+
+	s = at(1452, 1472)
+	require.False(t, s.Hint(now, 0), "which probe it was about is not said: the one under way")
+	next, ok = s.Due(now)
+	require.True(t, ok)
+	require.Less(t, next, 1472)
+
+	// What the link refuses.
+	s = at(Base, 1452)
+	require.True(t, s.Refused(now, 1100))
+	s.Reduce(now, 548)
+	_, ok = s.Due(now)
+	require.False(t, ok, "no step lies between")
+	require.True(t, s.Done())
+}
+
+// TestReducedBelowBase: a path that was thought to carry less comes back to the base, too.
+func TestReducedBelowBase(t *testing.T) {
+	s := new(Search)
+	s.Init(548, 9000)
+	run(t, s, mono.Time(time.Hour), Base)
+	require.Equal(t, Base, s.Size())
 }

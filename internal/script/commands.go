@@ -50,7 +50,7 @@ func init() {
 		"counts":    cmdCounts,    // counts a1>b1: the network's counters that are not zero
 		"trace":     cmdTrace,     // trace on SACK DATA arwnd=yes: print packets, or those that hold one of these words; trace off
 		"inject":    cmdInject,    // inject a1>b1 tag=0 sport=1 COOKIE-ACK 0x3f:0:aabb: a packet of chunks type:flags:value
-		"icmp":      cmdICMP,      // icmp a1>b1 INIT port: an ICMP answer to the last packet with that chunk; by=router, bytes=8, tag=bad
+		"icmp":      cmdICMP,      // icmp a1>b1 INIT port: an ICMP answer to the last packet with that chunk; by=router, bytes=8, tag=bad, mtu=1280
 		"replay":    cmdReplay,    // replay a1>b1 COOKIE-ECHO from=c1: the last packet with that chunk once more
 		"shutdown":  cmdShutdown,  // shutdown a
 		"abort":     cmdAbort,     // abort a reason=text

@@ -167,7 +167,8 @@ func cmdReplay(c *call) error {
 }
 
 // cmdICMP answers the last packet that held a chunk of that type on that direction with an ICMP message, whose quotation
-// holds the given number of bytes behind the UDP header: port (by the peer's host, or by a router), net, or big.
+// holds the given number of bytes behind the UDP header: port (by the peer's host, or by a router), net, or big,
+// which names an MTU, or none if that is 0.
 func cmdICMP(c *call) error {
 	from, to, err := c.ends(c.arg(0))
 	if err != nil {
@@ -189,7 +190,11 @@ func cmdICMP(c *call) error {
 	case "net":
 		n.Kind = assoc.NoRoute
 	case "big":
-		n.Kind, n.MTU = assoc.TooBig, 1280
+		mtu, err := c.number("mtu", 1280)
+		if err != nil {
+			return err
+		}
+		n.Kind, n.MTU, n.Text = assoc.TooBig, int(mtu), "ICMP packet too big"
 	default:
 		return fmt.Errorf("unknown message %q", c.arg(2))
 	}
