@@ -161,6 +161,12 @@ type Config struct {
 	// packet. Range 64 to 65535.
 	MaxSegment int
 
+	// Fragmentation says whether messages that do not fit one chunk are cut or refused. Default FragmentMessages.
+	Fragmentation Fragmentation
+
+	// Scheduler says whose turn it is among the streams that have something to send. Default RoundRobin.
+	Scheduler Scheduler
+
 	// InitialPackets is the initial congestion window of a path in packets. Default 10 (RFC 6928); a negative number
 	// means the window of RFC 9260 section 7.2.1.
 	InitialPackets int
@@ -335,6 +341,8 @@ func (c *Config) check() error {
 		{"SackEvery", int64(c.SackEvery), 0, 255},
 		{"MaxSegment", int64(orZero(c.MaxSegment, 64)), 64, 65535},
 		{"RedundantPaths", int64(orZero(c.RedundantPaths, 2)), 2, locator.MaxPaths},
+		{"Fragmentation", int64(c.Fragmentation), 0, int64(RefuseMessages)},
+		{"Scheduler", int64(c.Scheduler), 0, int64(WeightedFair)},
 		{"Policy", int64(c.Policy), 0, int64(LowestLatency)},
 		{"Congestion", int64(c.Congestion), int64(CUBIC), int64(NewReno)},
 		{"SlowStartLimit", int64(c.SlowStartLimit), 0, 1024},
@@ -425,6 +433,8 @@ func (c *Config) core() assoc.Config {
 		RedundantPaths:  c.RedundantPaths,
 		SackEvery:       c.SackEvery,
 		MaxSegment:      c.MaxSegment,
+		NoFragments:     c.Fragmentation == RefuseMessages,
+		Scheduler:       c.Scheduler.core(),
 		MaxInitRTO:      c.InitRTOMax,
 	}
 	if c.Heartbeat != nil {

@@ -38,7 +38,7 @@ var (
 	// syscall.EPIPE, too.
 	ErrStopAsked = driver.ErrStopAsked
 	// ErrMessageSize is what WriteMessage gives for a message larger than Config.MaxSendBuffer, or larger than a chunk where
-	// MessageOptions.Whole is set. It is syscall.EMSGSIZE, too.
+	// MessageOptions.Whole or the Fragmentation RefuseMessages is set. It is syscall.EMSGSIZE, too.
 	ErrMessageSize = driver.ErrMessageSize
 	// ErrEmptyMessage is what WriteMessage gives for a message without a byte, which SCTP cannot carry.
 	ErrEmptyMessage = driver.ErrEmptyMessage

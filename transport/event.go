@@ -71,7 +71,7 @@ func (e Event) String() string {
 	case EventPathAdded, EventPathGone:
 		s += fmt.Sprintf(": %v", e.Path.Pair)
 	case EventSendFailed:
-		s += fmt.Sprintf(": %d bytes on stream %d", e.Failed.Size, e.Failed.Stream)
+		s += fmt.Sprintf(": %d bytes on stream %d: %s", e.Failed.Size, e.Failed.Stream, e.Failed.Reason)
 	}
 	if len(e.Streams) > 0 {
 		s += fmt.Sprintf(" %v", e.Streams)
@@ -204,6 +204,9 @@ func publicEvent(at time.Time, e *assoc.Event) (Event, bool) {
 	return ev, true
 }
 
+var whyText = [...]string{tx.WhyEnd: "the association ended", tx.WhyLifetime: "its lifetime is over", tx.WhyResends: "it was sent again often enough",
+	tx.WhyPriority: "it gave way to others"}
+
 func undelivered(f *tx.Abandoned) Undelivered {
-	return Undelivered{Stream: f.SID, PPID: f.PPID, Context: f.Context, Unordered: f.Unordered, Size: f.Len, Sent: f.Sent, Data: f.Data}
+	return Undelivered{Stream: f.SID, PPID: f.PPID, Context: f.Context, Unordered: f.Unordered, Size: f.Len, Sent: f.Sent, Reason: whyText[f.Why], Data: f.Data}
 }

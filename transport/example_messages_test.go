@@ -336,3 +336,78 @@ func ExampleAssociation_Undelivered() {
 	}
 	// Output: message 2: "and then?"
 }
+
+// Streams of different importance: what the first have to say goes before anything else.
+func ExampleScheduler() {
+	cfg := &transport.Config{
+		Scheduler:    transport.ByPriority,
+		Interleaving: true, // so that a large message under way is passed as well
+	}
+	l, err := transport.Listen("127.0.0.1:0", cfg)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer l.Close()
+	a, err := transport.Dial(context.Background(), l.Addr().String(), cfg)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer a.Close()
+	alarms, _ := a.Stream(1) // 0, the highest priority, unless set otherwise
+	logs, _ := a.Stream(2)
+	fmt.Println(logs.SetSchedulerValue(10))
+	fmt.Println(alarms.SchedulerValue(), logs.SchedulerValue(), a.Parameters().Scheduler)
+	// Output:
+	// <nil>
+	// 0 10 priority
+}
+
+// Where the send buffer is full the less important messages give way to the others, instead of making them wait.
+func ExampleMessageOptions_priority() {
+	l, err := transport.Listen("127.0.0.1:0", &transport.Config{ReceiveWindow: 8 << 10})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer l.Close()
+	a, err := transport.Dial(context.Background(), l.Addr().String(), &transport.Config{SendBuffer: 64 << 10})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer a.Abort("done")
+	for range 100 { // nobody reads there
+		a.WriteMessage(make([]byte, 1000), &transport.MessageOptions{Priority: 5})
+		if a.Stats().SendBuffered > 64<<10 {
+			break
+		}
+	}
+	for range 40 {
+		if err := a.WriteMessage(make([]byte, 1000), nil); err != nil { // reliable, and does not wait
+			fmt.Println(err)
+		}
+	}
+	fmt.Println(a.Stats().GivenUp.Priority.Unsent > 0)
+	// Output: true
+}
+
+// Messages that would not fit one packet are refused.
+func ExampleFragmentation() {
+	l, err := transport.Listen("127.0.0.1:0", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer l.Close()
+	a, err := transport.Dial(context.Background(), l.Addr().String(), &transport.Config{Fragmentation: transport.RefuseMessages})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer a.Close()
+	err = a.WriteMessage(make([]byte, 10_000), nil)
+	fmt.Println(errors.Is(err, transport.ErrMessageSize), a.Stats().FragmentSize)
+	// Output: true 1172
+}

@@ -40,6 +40,13 @@ type MessageOptions struct {
 	// as often as it takes, NeverResend not once.
 	Resends int
 
+	// Priority lets the message be given up when the send buffer is full and one of a higher priority is written: one with a
+	// lower number here, or with 0, which is above all and is never given up for others (RFC 7496 section 3.2, whose numbers
+	// are one less). The lowest go first, of equals the oldest, and only those of which nothing was sent yet. A message that
+	// finds room that way does not wait. EventSendFailed tells of those given up. Where the peer does not know partial
+	// reliability Priority means nothing.
+	Priority uint32
+
 	// Policy says what paths the message takes. Default: that of the stream.
 	Policy Policy
 
@@ -113,7 +120,7 @@ func (p Policy) core(def path.Policy) path.Policy {
 
 func (o *MessageOptions) driver(def path.Policy) driver.Options {
 	d := driver.Options{
-		PPID: o.PPID, Context: o.Context, Lifetime: o.Lifetime, Unordered: o.Unordered, Immediate: o.Immediate,
+		PPID: o.PPID, Context: o.Context, Priority: o.Priority, Lifetime: o.Lifetime, Unordered: o.Unordered, Immediate: o.Immediate,
 		More: o.More, Whole: o.Whole, OwnPolicy: o.Policy != PolicyDefault, Policy: o.Policy.core(def),
 	}
 	switch {
@@ -210,6 +217,8 @@ type Undelivered struct {
 	Size      int // bytes it had
 	// Sent says that a part of it was sent at least. It may have arrived all the same.
 	Sent bool
+	// Reason says why: what of its options it was given up for, or that the association ended.
+	Reason string
 	// Data are its bytes, without those at its beginning that the peer has acknowledged. Only with
 	// Config.KeepUndelivered.
 	Data []byte

@@ -228,9 +228,11 @@ func TestLabPartialReliability(t *testing.T) {
 		failed := a.Undelivered()
 		require.Len(t, failed, 2)
 		byContext := map[uint32]transport.Undelivered{failed[0].Context: failed[0], failed[1].Context: failed[1]}
-		require.Equal(t, transport.Undelivered{PPID: 1, Context: 11, Size: 11, Sent: true, Data: []byte("short-lived")}, byContext[11])
-		require.Equal(t, transport.Undelivered{Context: 12, Unordered: true, Size: 4, Sent: true, Data: []byte("once")}, byContext[12])
+		require.Equal(t, transport.Undelivered{PPID: 1, Context: 11, Size: 11, Sent: true, Reason: "its lifetime is over", Data: []byte("short-lived")}, byContext[11])
+		require.Equal(t, transport.Undelivered{Context: 12, Unordered: true, Size: 4, Sent: true, Reason: "it was sent again often enough", Data: []byte("once")}, byContext[12])
 		require.Empty(t, a.Undelivered())
+		one := transport.GivenUpCount{Sent: 1}
+		require.Equal(t, transport.GivenUp{Lifetime: one, Resends: one}, a.Stats().GivenUp)
 		require.Len(t, events, 2)
 		ev := <-events
 		require.Equal(t, transport.EventSendFailed, ev.Kind)
@@ -326,8 +328,8 @@ func TestLabUndelivered(t *testing.T) {
 		require.Len(t, failed, 2)
 		require.True(t, bytes.Equal(large, failed[0].Data))
 		failed[0].Data = nil
-		require.Equal(t, transport.Undelivered{Context: 2, PPID: 22, Size: len(large), Sent: true}, failed[0])
-		require.Equal(t, transport.Undelivered{Context: 3, Stream: s.ID(), Size: 6, Data: []byte("queued")}, failed[1])
+		require.Equal(t, transport.Undelivered{Context: 2, PPID: 22, Size: len(large), Sent: true, Reason: "the association ended"}, failed[0])
+		require.Equal(t, transport.Undelivered{Context: 3, Stream: s.ID(), Size: 6, Reason: "the association ended", Data: []byte("queued")}, failed[1])
 		var kinds []transport.EventKind
 		for ev := range all {
 			kinds = append(kinds, ev.Kind)
@@ -418,6 +420,7 @@ func TestLabParameters(t *testing.T) {
 		p := a.Parameters()
 		require.Equal(t, transport.Parameters{
 			RTOInitial: time.Second, RTOMin: 400 * time.Millisecond, RTOMax: 30 * time.Second, AssocMaxRetrans: 10,
+			Fragmentation: transport.FragmentMessages, Scheduler: transport.RoundRobin,
 			SackDelay: 20 * time.Millisecond, SackEvery: 2, SendBuffer: 1 << 20, ReceiveWindow: 100_000, Linger: 5 * time.Second,
 		}, p)
 		peer := a.Peer()
@@ -428,6 +431,7 @@ func TestLabParameters(t *testing.T) {
 		require.Equal(t, [2]int{5, 5}, [2]int{out, in})
 
 		change := transport.Parameters{RTOMin: 700 * time.Millisecond, AssocMaxRetrans: 4, SackEvery: 1, SackDelay: 100 * time.Millisecond,
+			Fragmentation: transport.RefuseMessages, Scheduler: transport.WeightedFair,
 			MaxSegment: 500, SendBuffer: 32 << 10, ReceiveWindow: 200_000, Linger: time.Second}
 		require.NoError(t, a.SetParameters(change))
 		want := change
@@ -435,7 +439,7 @@ func TestLabParameters(t *testing.T) {
 		require.Equal(t, want, a.Parameters())
 		require.Equal(t, 500, a.Stats().FragmentSize)
 		require.Equal(t, 20*time.Millisecond, b.Parameters().SackDelay, "the other end has its own")
-		for _, bad := range []transport.Parameters{{RTOMin: time.Hour}, {SackEvery: 300}, {MaxSegment: 1}, {SendBuffer: 1}, {RTOMax: 500 * time.Millisecond}} {
+		for _, bad := range []transport.Parameters{{RTOMin: time.Hour}, {SackEvery: 300}, {MaxSegment: 1}, {Scheduler: 7}, {Fragmentation: 3}, {SendBuffer: 1}, {RTOMax: 500 * time.Millisecond}} {
 			require.ErrorIs(t, a.SetParameters(bad), transport.ErrConfig)
 		}
 		require.ErrorIs(t, a.WriteMessage(make([]byte, 33<<10), nil), transport.ErrMessageSize)

@@ -19,6 +19,8 @@ type Parameters struct {
 	SackDelay                  time.Duration
 	SackEvery                  int
 	MaxSegment                 int
+	Fragmentation              Fragmentation
+	Scheduler                  Scheduler
 	SendBuffer, ReceiveWindow  int
 	Linger                     time.Duration
 }
@@ -29,6 +31,7 @@ func (a *Association) Parameters() Parameters {
 	return Parameters{
 		RTOInitial: p.RTO.Initial, RTOMin: p.RTO.Min, RTOMax: p.RTO.Max, AssocMaxRetrans: p.AssocMaxRetrans,
 		SackDelay: p.SackDelay, SackEvery: p.SackEvery, MaxSegment: p.MaxSegment,
+		Fragmentation: fragmentationOf(p.NoFragments), Scheduler: schedulerOf(p.Scheduler),
 		SendBuffer: p.SendBuffer, ReceiveWindow: p.Window, Linger: time.Duration(a.linger.Load()),
 	}
 }
@@ -38,7 +41,7 @@ func (a *Association) Parameters() Parameters {
 func (a *Association) SetParameters(p Parameters) error {
 	c := Config{
 		RTOInitial: p.RTOInitial, RTOMin: p.RTOMin, RTOMax: p.RTOMax, AssocMaxRetrans: p.AssocMaxRetrans,
-		SackDelay: p.SackDelay, SackEvery: p.SackEvery, MaxSegment: p.MaxSegment,
+		SackDelay: p.SackDelay, SackEvery: p.SackEvery, MaxSegment: p.MaxSegment, Fragmentation: p.Fragmentation, Scheduler: p.Scheduler,
 		SendBuffer: p.SendBuffer, ReceiveWindow: p.ReceiveWindow, Linger: p.Linger,
 	}
 	had := a.Parameters()
@@ -55,6 +58,12 @@ func (a *Association) SetParameters(p Parameters) error {
 		set(&d.SackDelay, p.SackDelay)
 		set(&d.SackEvery, p.SackEvery)
 		set(&d.MaxSegment, p.MaxSegment)
+		if p.Fragmentation != FragmentationDefault {
+			d.NoFragments = p.Fragmentation == RefuseMessages
+		}
+		if p.Scheduler != SchedulerDefault {
+			d.Scheduler = p.Scheduler.core()
+		}
 		set(&d.SendBuffer, p.SendBuffer)
 		set(&d.Window, p.ReceiveWindow)
 	})

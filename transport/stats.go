@@ -77,6 +77,7 @@ type Stats struct {
 	Queued                int    // bytes written and never sent
 	FragmentSize          int    // user bytes a DATA chunk holds at present
 	EventsDropped         uint64 // events that found their channel full
+	GivenUp               GivenUp
 
 	PacketsSent, PacketsReceived uint64
 	PathChanges                  uint64 // times data moved to another path
@@ -101,7 +102,7 @@ func (a *Association) Stats() Stats {
 		State: i.State.String(), OutStreams: i.OutStreams, InStreams: i.InStreams,
 		SendBuffered: i.SendHeld, ReceiveBuffered: i.RecvHeld, ReceiveWindow: i.Window,
 		PeerWindow: i.Status.PeerWindow, Unacknowledged: i.Status.Unacked, Queued: i.Status.Queued,
-		FragmentSize: i.Status.Fragment, EventsDropped: a.eventsDropped.Load(),
+		FragmentSize: i.Status.Fragment, EventsDropped: a.eventsDropped.Load(), GivenUp: givenUp(i.GivenUp),
 		PacketsSent: c.PacketsSent, PacketsReceived: c.PacketsReceived,
 		PathChanges: c.PathChanges, Moved: c.Retargeted, SpuriousResends: c.Spurious, DuplicatesReported: c.DupTSNs,
 		RemoteErrors: c.RemoteErrors, UnknownChunks: c.UnknownChunks, Discarded: c.Discarded, Malformed: c.Malformed,

@@ -34,7 +34,8 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, s.a.opError("read", err)
 }
 
-// Write queues p for sending, as messages of at most Config.MessageSize; two Writes never share a message. It waits
+// Write queues p for sending, as messages of at most Config.MessageSize, or of what fits one chunk if Config.Fragmentation is
+// RefuseMessages; two Writes never share a message. It waits
 // while the association's send buffer is full, and returns how many bytes were queued: those are sent even when an error
 // comes with them. Concurrent Writes do not mix.
 func (s *Stream) Write(p []byte) (int, error) {

@@ -6,6 +6,7 @@ import (
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/cc"
 	"github.com/go-multihome/multihome/internal/rto"
+	"github.com/go-multihome/multihome/internal/tx"
 	"github.com/go-multihome/multihome/internal/wire"
 )
 
@@ -56,6 +57,9 @@ type Config struct {
 	MaxStreams int  // streams each way that re-configuration may add up to, default 65535
 
 	RedundantPaths int // paths a redundant message travels on, default 2
+
+	Scheduler   tx.Scheduling // whose turn it is among the streams, default round robin (RFC 8260 section 3)
+	NoFragments bool          // refuse messages that do not fit one DATA chunk (RFC 9260 section 6.9)
 
 	MaxSegment int           // user bytes per DATA chunk at most; 0: as many as a packet holds
 	MaxInitRTO time.Duration // bounds T1 in place of RTO.Max; 0: RTO.Max does

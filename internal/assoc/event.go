@@ -23,7 +23,7 @@ const (
 	EventPeerLocator                          // Path: the peer is (also) reachable here: a pair was added
 	EventPathGone                             // Path, Reason: a pair was taken out of use
 	EventRestart                              // the peer restarted (RFC 9260 section 5.2.4.1): both directions began anew
-	EventSpace                                // acknowledged data was freed
+	EventSpace                                // data was freed: acknowledged, or given up
 	EventSendFailed                           // Failed: a message was given up (RFC 3758), or left when the association ended
 	EventStreamReset                          // Streams: the peer ended these, behind what was delivered; none listed: all
 	EventStreamEnded                          // Streams: our end of these is known to the peer, the identifiers begin anew
@@ -103,6 +103,7 @@ func (a *Assoc) NextEvent() (Event, bool) {
 		return Event{Kind: EventPart, Part: part}, true
 	}
 	if f, ok := a.tx.NextAbandoned(); ok {
+		e.space = true
 		return Event{Kind: EventSendFailed, Failed: f}, true
 	}
 	if e.space {

@@ -127,6 +127,7 @@ func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	n := 0
+	a.tx.NewPacket()
 	for budget > n && (a.probed < 2 || p.Suspect.RestAt == 0) {
 		g := tx.Grant{Now: now, Path: alt.ID, Budget: budget - n, Immediate: true}
 		if a.probed < 2 {
@@ -167,6 +168,7 @@ func (a *Assoc) emitCopies(now mono.Time, out *pktbuf.Batch) bool {
 			return false
 		}
 		g := tx.Grant{Now: now, Path: p.ID, Budget: budget}
+		a.tx.NewPacket()
 		if n := a.tx.AppendCopy(&b, &g); n > 0 {
 			p.CopySent(now, n)
 			a.busy = true
@@ -266,6 +268,7 @@ func (a *Assoc) emitWished(now mono.Time, p *path.Path, out *pktbuf.Batch) bool 
 // emitOn writes one packet on a path. wished says that the path was chosen by the policy of the next message, rather than
 // being the one for data.
 func (a *Assoc) emitOn(now mono.Time, p *path.Path, want, must, wished bool, out *pktbuf.Batch) bool {
+	a.tx.NewPacket()
 	budget := 0
 	if a.state.in(maySend) && (a.tx.Resends() || a.tx.HasNew()) {
 		if a.tx.InFlight(p.ID) == 0 {

@@ -6,6 +6,7 @@ import (
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/rto"
+	"github.com/go-multihome/multihome/internal/tx"
 	"github.com/go-multihome/multihome/locator"
 )
 
@@ -17,13 +18,15 @@ type Params struct {
 	SackEvery       int
 	MaxSegment      int
 	Window          int // what SetWindow may ask for at most
+	NoFragments     bool
+	Scheduler       tx.Scheduling
 }
 
 // Params returns those in force.
 func (a *Assoc) Params() Params {
 	c := a.cfg
 	return Params{RTO: c.RTO, AssocMaxRetrans: c.AssocMaxRetrans, SackDelay: c.SackDelay, SackEvery: c.SackEvery, MaxSegment: c.MaxSegment,
-		Window: c.Window}
+		Window: c.Window, NoFragments: c.NoFragments, Scheduler: c.Scheduler}
 }
 
 // SetParams puts others in force. The caller has checked their ranges.
@@ -33,7 +36,8 @@ func (a *Assoc) SetParams(p Params) {
 	if p.Window != c.Window {
 		c.Window, c.MaxWindow = p.Window, p.Window // what the user sets does not grow
 	}
-	c.MaxSegment = p.MaxSegment
+	c.MaxSegment, c.NoFragments, c.Scheduler = p.MaxSegment, p.NoFragments, p.Scheduler
+	a.tx.SetScheduler(p.Scheduler)
 	for _, q := range a.paths.All() {
 		q.RTO.SetConfig(p.RTO)
 	}
@@ -66,6 +70,12 @@ func (a *Assoc) SetHeartbeats(now mono.Time, cfg *heartbeat.Config) {
 		p.Mon.SetConfig(now.Std(), &a.cfg.Heartbeat)
 	}
 }
+
+// SetStreamValue sets what the scheduler wants to know of an outgoing stream, see tx.Sender.
+func (a *Assoc) SetStreamValue(sid, value uint16) error { return a.tx.SetStreamValue(sid, value) }
+
+// StreamValue returns it.
+func (a *Assoc) StreamValue(sid uint16) uint16 { return a.tx.StreamValue(sid) }
 
 // Status is where the association stands (RFC 9260 section 11.1.8, STATUS).
 type Status struct {

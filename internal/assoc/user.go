@@ -16,6 +16,9 @@ var (
 	ErrNotOpen = errors.New("association is not established")
 	ErrClosing = errors.New("association is shutting down")
 	ErrNoPath  = errors.New("no such path")
+
+	// ErrTooLarge says that a message does not fit one DATA chunk and must not be cut.
+	ErrTooLarge = errors.New("the message does not fit one DATA chunk")
 )
 
 // Policies of messages.
@@ -41,11 +44,24 @@ func (a *Assoc) Send(now mono.Time, m *tx.Message) error {
 	case a.state != Established:
 		return ErrClosing
 	}
+	if a.cfg.NoFragments && m.Data.Len > a.FragmentSize() {
+		return ErrTooLarge
+	}
 	if m.Redundant {
 		a.redundant = a.cfg.RedundantPaths
 	}
 	return a.tx.Push(m)
 }
+
+// MakeRoom gives up messages of a lower priority than the number pri until bytes are freed, and returns how many were
+// (RFC 7496 section 3.2).
+func (a *Assoc) MakeRoom(pri uint32, bytes int) int { return a.tx.MakeRoom(pri, bytes) }
+
+// GivenUp returns how many messages were given up.
+func (a *Assoc) GivenUp() tx.Counts { return a.tx.GivenUp() }
+
+// StreamGivenUp is GivenUp for one stream.
+func (a *Assoc) StreamGivenUp(sid uint16) tx.Counts { return a.tx.StreamGivenUp(sid) }
 
 // SendHeld returns the bytes of user data given to Send and not yet acknowledged.
 func (a *Assoc) SendHeld() int { return a.tx.Held() }

@@ -64,6 +64,7 @@ type Conn struct {
 
 	// atomic
 	half   atomic.Int64 // of window
+	whole  atomic.Bool  // messages must not be cut
 	credit atomic.Int64 // memory the readers have given back and the core has not been told of
 }
 
@@ -81,6 +82,7 @@ const earlyPackets = 1024
 func newConn(n *Node, e *endpoint.Entry, client bool) *Conn {
 	c := &Conn{node: n, entry: e, a: e.Assoc, client: client, window: n.window, limit: n.cfg.SendBuffer, most: n.cfg.MaxSendBuffer}
 	c.half.Store(int64(c.window / 2))
+	c.whole.Store(n.cfg.Assoc.NoFragments)
 	e.Owner = c
 	return c
 }

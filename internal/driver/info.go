@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/mono"
+	"github.com/go-multihome/multihome/internal/tx"
 	"github.com/go-multihome/multihome/locator"
 )
 
@@ -37,6 +38,7 @@ type Info struct {
 	Status             assoc.Status
 	SendHeld, RecvHeld int // bytes written and not acknowledged; memory of what arrived and was not read
 	Window             int // receive window allowed at present
+	GivenUp            tx.Counts
 	Core               assoc.Stats
 }
 
@@ -45,7 +47,7 @@ func (c *Conn) Info() Info {
 	c.mu.Lock()
 	defer c.unlock()
 	i := Info{State: c.a.State(), Peer: c.a.Peer(), Status: c.a.Status(), SendHeld: c.a.SendHeld(), RecvHeld: c.a.Held() - c.a.SendHeld(),
-		Window: c.window, Core: c.a.Stats()}
+		Window: c.window, GivenUp: c.a.GivenUp(), Core: c.a.Stats()}
 	i.LocalPort, i.Port = c.a.Ports()
 	i.OutStreams, i.InStreams = c.a.Streams()
 	return i

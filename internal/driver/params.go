@@ -33,6 +33,7 @@ func (c *Conn) SetParams(f func(*Params)) error {
 	p := Params{Params: c.a.Params(), SendBuffer: c.limit}
 	f(&p)
 	c.a.SetParams(p.Params)
+	c.whole.Store(p.NoFragments)
 	if p.SendBuffer != c.limit {
 		c.limit, c.most = p.SendBuffer, p.SendBuffer // what the user sets does not grow
 	}
@@ -60,6 +61,34 @@ func (c *Conn) SetHeartbeat(cfg *heartbeat.Config, ids []locator.PathID) error {
 	}
 	c.leave(nil)
 	return err
+}
+
+// SetTurn sets what the scheduler wants to know of an outgoing stream: a priority or a weight.
+func (s *Stream) SetTurn(value uint16) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.unlock()
+	if err := c.writeEnd(); err != nil {
+		return err
+	}
+	if c.a.SetStreamValue(s.id, value) != nil {
+		return ErrStreamID
+	}
+	return nil
+}
+
+// Turn returns it.
+func (s *Stream) Turn() uint16 {
+	s.c.mu.Lock()
+	defer s.c.unlock()
+	return s.c.a.StreamValue(s.id)
+}
+
+// GivenUp returns how many messages of the stream's number were given up.
+func (s *Stream) GivenUp() tx.Counts {
+	s.c.mu.Lock()
+	defer s.c.unlock()
+	return s.c.a.StreamGivenUp(s.id)
 }
 
 // WaitSent waits until the peer has acknowledged everything that was written.

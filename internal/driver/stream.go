@@ -1,6 +1,8 @@
 package driver
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
@@ -42,6 +44,7 @@ type Options struct {
 	PPID      uint32        // payload protocol identifier
 	Context   uint32        // comes back with a message that was not delivered
 	Lifetime  time.Duration // given up when it is older; 0: never
+	Priority  uint32        // given up, when the buffer is full, for messages with a lower number; 0: never
 	Resends   int           // given up when one of its chunks was sent again so often; below zero: never
 	Unordered bool
 	Immediate bool // ask the peer to acknowledge it at once
@@ -150,8 +153,11 @@ func (s *Stream) Write(p []byte, max int, def *Options) (n int, err error) {
 	}
 	s.turn.Unlock(false)
 	for first := true; first || n < len(p); first = false {
-		piece := p[n:min(n+max, len(p))]
+		piece := p[n:min(n+s.c.piece(max), len(p))]
 		if err = s.send(piece, def); err != nil {
+			if errors.Is(err, ErrMessageSize) && len(piece) > s.c.piece(max) {
+				continue // the path has shrunk meanwhile
+			}
 			break
 		}
 		n += len(piece)
@@ -180,6 +186,9 @@ func (s *Stream) send(p []byte, def *Options) error {
 func (s *Stream) push(m *tx.Message, o, def *Options) error {
 	c := s.c
 	refused := -1
+	if m != nil {
+		s.squeeze(o, def)
+	}
 	for {
 		if err := s.room.WaitAndLock(); err != nil {
 			return s.writeClosedOr(err)
@@ -191,17 +200,20 @@ func (s *Stream) push(m *tx.Message, o, def *Options) error {
 			c.unlock()
 			return err
 		}
+		if err = c.fits(m, s.resolve(o, def)); err != nil {
+			c.unlock()
+			return err
+		}
 		ok, asked := !s.out.pending, false
 		if ok {
 			ok, asked, err = c.reaches(now, s, &refused)
 		}
+		if ok && !c.hasRoom() { // it has run out since
+			asked = c.makeRoom(s.resolve(o, def))
+		}
 		if ok && c.hasRoom() {
-			if s.opts != nil {
-				def = s.opts
-			}
-			if err = c.pushed(now, s, m, o, def); err == nil {
-				err = c.a.Send(now, m)
-			}
+			c.pushed(now, s, m, o, def)
+			err = c.a.Send(now, m)
 			c.leave(nil)
 			return err
 		}
@@ -223,19 +235,71 @@ func (s *Stream) push(m *tx.Message, o, def *Options) error {
 	}
 }
 
-// pushed fills in how the message travels.
-func (c *Conn) pushed(now mono.Time, s *Stream, m *tx.Message, o, def *Options) error {
-	if def == nil {
-		def = &defaults
+// resolve returns the options that count: those given, or else the stream's, or else def.
+func (s *Stream) resolve(o, def *Options) *Options {
+	switch {
+	case o != nil:
+		return o
+	case s.opts != nil:
+		return s.opts
+	case def != nil:
+		return def
 	}
+	return &defaults
+}
+
+// fits is why a message cannot be sent, whatever room there is: it must not be cut, and is too large for a chunk.
+func (c *Conn) fits(m *tx.Message, o *Options) error {
+	if !o.Whole && !c.whole.Load() {
+		return nil
+	}
+	if size := c.a.FragmentSize(); m.Data.Len > size {
+		return fmt.Errorf("%w: %d bytes where a chunk holds %d and must not be cut", ErrMessageSize, m.Data.Len, size)
+	}
+	return nil
+}
+
+// piece returns how much of a write of any size goes into one message.
+func (c *Conn) piece(most int) int {
+	if !c.whole.Load() {
+		return most
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	if c.ended {
+		return most
+	}
+	return max(1, min(most, c.a.FragmentSize()))
+}
+
+// squeeze looks for room below a message that would wait for it otherwise.
+func (s *Stream) squeeze(o, def *Options) {
+	if s.room.LockIfSet() {
+		s.room.Unlock(true)
+		return
+	}
+	c := s.c
+	c.enter()
+	if s.writable() == nil && c.makeRoom(s.resolve(o, def)) {
+		s.wake()
+	}
+	c.leave(nil)
+}
+
+// makeRoom has messages of lower priority given up for one with these options (RFC 7496 section 3.2), and reports whether
+// there were any.
+func (c *Conn) makeRoom(o *Options) bool {
+	return c.a.MakeRoom(o.Priority, c.a.SendHeld()-c.sendRoom()+1) > 0
+}
+
+// pushed fills in how the message travels.
+func (c *Conn) pushed(now mono.Time, s *Stream, m *tx.Message, o, def *Options) {
+	def = s.resolve(nil, def)
 	if o == nil {
 		o = def
 	}
-	if o.Whole && m.Data.Len > c.a.FragmentSize() {
-		return ErrMessageSize
-	}
 	m.SID, m.PPID, m.Context = s.id, o.PPID, o.Context
-	m.Unordered, m.Immediate = o.Unordered, o.Immediate
+	m.Unordered, m.Immediate, m.Priority = o.Unordered, o.Immediate, o.Priority
 	if o.Lifetime > 0 {
 		m.Expires = now.Add(o.Lifetime)
 	}
@@ -247,7 +311,6 @@ func (c *Conn) pushed(now mono.Time, s *Stream, m *tx.Message, o, def *Options) 
 	} else {
 		assoc.SetPolicy(m, o.Policy)
 	}
-	return nil
 }
 
 // writable is why the stream cannot be written, nil if it can or will be.

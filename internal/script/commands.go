@@ -28,6 +28,8 @@ func init() {
 	commands = map[string]func(c *call) error{
 		"net":       cmdNet,       // net a=10.0.0.1,10.1.0.1 b=10.0.0.2,10.1.0.2 delay=10ms: hosts, addresses, how links start
 		"config":    cmdConfig,    // config a rto.min=1s: settings of the host's associations, before it listens or dials
+		"change":    cmdChange,    // change a nofragments=true: parameters of a live association
+		"value":     cmdValue,     // value a 3 100: what the scheduler is told of an outgoing stream
 		"listen":    cmdListen,    // listen b
 		"dial":      cmdDial,      // dial a b local=a1 remote=b1,b2: no waiting
 		"connect":   cmdConnect,   // connect a b quiet: listen, dial, and wait until both are up; quiet prints nothing
@@ -331,6 +333,22 @@ func cmdSend(c *call) error {
 	}
 	conn.Send(uint16(sid), n, size, uint32(ppid), slices.Contains(c.Args, "unordered"))
 	return nil
+}
+
+func cmdValue(c *call) error {
+	conn, err := c.conn(0)
+	if err != nil {
+		return err
+	}
+	sid, err := strconv.ParseUint(c.arg(1), 10, 16)
+	if err != nil {
+		return err
+	}
+	value, err := strconv.ParseUint(c.arg(2), 10, 16)
+	if err != nil {
+		return err
+	}
+	return conn.A.SetStreamValue(uint16(sid), uint16(value))
 }
 
 func cmdAdvance(c *call) error {

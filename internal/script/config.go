@@ -46,12 +46,34 @@ func setField(v reflect.Value, names []string, val string) error {
 		n, err := strconv.ParseInt(val, 0, 64)
 		f.SetInt(n)
 		return err
+	case f.CanUint():
+		n, err := strconv.ParseUint(val, 0, 64)
+		f.SetUint(n)
+		return err
 	case f.Kind() == reflect.Bool:
 		b, err := strconv.ParseBool(val)
 		f.SetBool(b)
 		return err
 	}
 	return fmt.Errorf("setting %q cannot be set by a word", strings.Join(names, "."))
+}
+
+// cmdChange sets parameters of a live association by name, as config does before: change a nofragments=true sackevery=1
+func cmdChange(c *call) error {
+	conn, err := c.conn(0)
+	if err != nil {
+		return err
+	}
+	p := conn.A.Params()
+	for k, v := range c.Keys {
+		c.used[k] = true
+		if err := setField(reflect.ValueOf(&p).Elem(), strings.Split(k, "."), v); err != nil {
+			return err
+		}
+	}
+	conn.A.SetParams(p)
+	conn.Host.flush(conn)
+	return nil
 }
 
 // sortedKeys returns the keys of a map in order.

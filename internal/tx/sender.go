@@ -123,7 +123,11 @@ func (s *Sender) Drop() (unsent int) {
 			m.Free()
 		}
 	}
+	up := s.up
 	*s = Sender{base: s.next, next: s.next, sched: &s.rr}
+	if up != nil {
+		s.up = &givenUp{counts: up.counts, streams: up.streams} // the figures can still be asked for
+	}
 	return unsent
 }
 
