@@ -65,12 +65,18 @@ func (r *Receiver) Window() uint32 {
 	if free <= 0 {
 		return 0
 	}
-	free = int(int64(free) * int64(r.ratio) / ratioOne)
-	if free < min(packet, r.window/4) {
+	if free = r.payload(free); free < r.silly() {
 		return 0
 	}
 	return uint32(min(free, 1<<32-1))
 }
+
+// payload is what mem bytes of memory hold of payload like that which arrived lately.
+func (r *Receiver) payload(mem int) int { return int(int64(mem) * int64(r.ratio) / ratioOne) }
+
+// silly is the window below which zero is told. It is a part of the whole as the peer sees that: of tiny messages not even
+// an empty window may hold a packet's worth.
+func (r *Receiver) silly() int { return min(packet, r.payload(r.window)/4) }
 
 // Held returns the memory charged now, in bytes: payload buffers from arrival until Consumed, and bookkeeping.
 func (r *Receiver) Held() int { return r.used() }
@@ -105,9 +111,9 @@ func (r *Receiver) SetWindow(n int) {
 // opened asks for a SACK when the peer should learn of the present window.
 func (r *Receiver) opened() bool {
 	w := int(r.Window())
-	whole := int(int64(r.window) * int64(r.ratio) / ratioOne)
+	whole := r.payload(r.window)
 	step := min(max(2*packet, whole/4), max(1, whole/2))
-	closed := r.told < min(packet, r.window/4)
+	closed := r.told < r.silly()
 	if w-r.told < step && (!closed || w == 0) {
 		return false
 	}

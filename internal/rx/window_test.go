@@ -60,6 +60,35 @@ func TestWindowClosesAndOpens(t *testing.T) {
 	require.Zero(t, r.Held())
 }
 
+// TestWindowOfTinyMessages: a window that is empty is open, whatever it holds little of.
+func TestWindowOfTinyMessages(t *testing.T) {
+	for _, window := range []int{1500, 32 << 10, 128 << 10} {
+		r := newReceiver(t, Config{Window: window})
+		for i := range 1000 {
+			require.Equal(t, Accepted, r.Data(1, sized(i, 1)))
+			r.PacketDone(1, false)
+			sack(t, r)
+			r.Consumed(take(t, r))
+			require.NotZero(t, r.Window(), "%d, message %d", window, i)
+		}
+		// And it closes before its memory is used up.
+		n := 1000
+		for r.Window() > 0 {
+			require.Equal(t, Accepted, r.Data(1, sized(n, 1)))
+			n++
+		}
+		require.LessOrEqual(t, r.Held(), window)
+		r.PacketDone(1, false)
+		sack(t, r)
+		told := false // so that the peer learns when it opens
+		for r.ready.n > 0 {
+			told = r.Consumed(take(t, r)) || told
+		}
+		require.True(t, told)
+		require.NotZero(t, r.Window())
+	}
+}
+
 // TestWindowSteps counts the SACKs that a slow reader causes: a few per window, not one per read.
 func TestWindowSteps(t *testing.T) {
 	r := newReceiver(t, Config{Window: 1 << 20})
