@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-multihome/multihome/internal/simnet"
 	"github.com/go-multihome/multihome/transport"
 )
 
@@ -34,6 +35,11 @@ func takeBatch(s *transport.Stream) (b batch, err error) {
 	buf := make([]byte, 4096)
 	for seq := uint32(0); ; seq++ {
 		n, info, err := s.ReadMessage(buf)
+		for err == nil && info.More { // while a path is down the window fills with what waits for its turn
+			var more int
+			more, info, err = s.ReadMessage(buf[n:])
+			n += more
+		}
 		switch {
 		case err == io.EOF && seq == b.total:
 			return b, nil
@@ -41,7 +47,7 @@ func takeBatch(s *transport.Stream) (b batch, err error) {
 			return b, fmt.Errorf("%+v ends behind %d messages", b, seq)
 		case err != nil:
 			return b, err
-		case n < 20 || info.More:
+		case n < 20:
 			return b, fmt.Errorf("%+v: a message of %d bytes, %+v", b, n, info)
 		}
 		got := batch{binary.BigEndian.Uint32(buf), binary.BigEndian.Uint32(buf[4:]), binary.BigEndian.Uint32(buf[8:]), binary.BigEndian.Uint32(buf[12:])}
@@ -57,7 +63,8 @@ func takeBatch(s *transport.Stream) (b batch, err error) {
 // Streams are opened, written, ended, reset, closed for reading and abandoned in every order, over a network that loses packets
 // and paths. Every batch that was written arrives once and whole, on a stream of its own, and nobody waits for ever.
 func TestLabStreamStorm(t *testing.T) {
-	for run := range 4 {
+	seed := simnet.Seed(1)
+	for run := range uint64(4) {
 		inLab(t, []string{"delay=5ms", "loss=0.02", "duplicate=0.01", "reorder=0.02", "reorderby=4ms"}, func(t *testing.T, x *lab) {
 			cfg := transport.Config{OutStreams: 8, InStreams: 8, ReceiveWindow: 128 << 10, Interleaving: run%2 == 1}
 			a, b := x.dial(cfg)
@@ -87,7 +94,7 @@ func TestLabStreamStorm(t *testing.T) {
 			}()
 			stop := make(chan struct{})
 			go func() { // a path is lost now and then, never both
-				rng := rand.New(rand.NewPCG(uint64(run), 1))
+				rng := rand.New(rand.NewPCG(seed, run))
 				for {
 					link := [...]string{"a1-b1", "a2-b2"}[rng.IntN(2)]
 					time.Sleep(time.Duration(rng.IntN(2000)) * time.Millisecond)
@@ -104,7 +111,7 @@ func TestLabStreamStorm(t *testing.T) {
 			done := make(chan error, workers)
 			want := make(chan batch, workers*rounds*2)
 			for w := range uint32(workers) {
-				go func() { done <- stormWorker(a, w, rounds, uint64(run), want) }()
+				go func() { done <- stormWorker(a, w, rounds, seed<<2+run, want) }()
 			}
 			for range workers {
 				require.NoError(t, <-done)
