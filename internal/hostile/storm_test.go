@@ -258,7 +258,7 @@ func (s *storm) users() {
 		s.dialled++
 	}
 	if s.rnd.IntN(400) == 0 {
-		if cs := s.livePairs(); len(cs) > 0 && s.mate(cs[0]) != nil {
+		if cs := s.livePairs(); len(cs) > 1 && s.mate(cs[0]) != nil { // one at least lives to the end
 			s.close(cs[0])
 		}
 	}
@@ -351,7 +351,8 @@ func (s *storm) look() {
 			if !c.live || !s.calm(c) {
 				continue
 			}
-			if st := c.ent.Assoc.Stats(); st.RemoteErrors > 0 || st.Malformed > 0 || st.UnknownChunks > 0 {
+			st, was := c.ent.Assoc.Stats(), &c.before
+			if st.RemoteErrors > was.RemoteErrors || st.Malformed > was.Malformed || st.UnknownChunks > was.UnknownChunks {
 				s.failf("%s: %+v", c.h.name, st)
 			}
 		}

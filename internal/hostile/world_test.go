@@ -69,9 +69,10 @@ type conn struct {
 	whole   int // unordered messages received
 	unread  []rx.Part
 	flushes int
-	cum     uint32 // as acknowledged to it last
-	got     uint32 // TSN that arrived last
-	rsn     uint32 // of the next request it expects
+	cum     uint32      // as acknowledged to it last
+	got     uint32      // TSN that arrived last
+	rsn     uint32      // of the next request it expects
+	before  assoc.Stats // what had been counted when the peer began it anew
 }
 
 type flight struct {
@@ -384,12 +385,23 @@ func (w *world) events(c *conn) {
 			if c.live && !w.insane {
 				w.failf("%s: an association between a and b was restarted", c.h.name)
 			}
+			w.anew(c)
 		case assoc.EventPath:
 			if c.live && !w.insane && w.calm(c) && ev.From == heartbeat.Active && ev.To != heartbeat.Active {
 				w.failf("%s: %v went from %v to %v: %s", c.h.name, ev.Path, ev.From, ev.To, ev.Reason)
 			}
 		}
 	}
+}
+
+// anew makes another association of one that its peer began anew, as driver does. It may have been a stranger's, who took a
+// port of a's that a came to dial from.
+func (w *world) anew(c *conn) {
+	for i := range c.unread {
+		c.unread[i].Data.Free()
+	}
+	*c = conn{h: c.h, ent: c.ent, wrote: map[uint16]int{}, read: map[uint16]int{}, before: c.ent.Assoc.Stats()}
+	c.live = w.mate(c) != nil
 }
 
 // tally counts how the associations between a and b end.
