@@ -33,6 +33,7 @@ type Monitor struct {
 	flaps    uint8 // recent failures
 	stretch  uint8 // doublings of the idle interval
 	state    State
+	held     bool // heartbeats alone do not bring the path back: data was stuck on it
 	// confirmed stays true once the path was proved; an Inactive path may be either.
 	confirmed bool
 }
@@ -99,10 +100,11 @@ func (m *Monitor) Flaps() int { return int(m.flaps) }
 // Stats returns the counters.
 func (m *Monitor) Stats() Stats { return m.stats }
 
-// ReturnsLeft returns how many more heartbeats in a row must be answered for the path to be Active, 0 when it is.
+// ReturnsLeft returns how many more heartbeats in a row must be answered for the path to be Active, 0 when it is, or when
+// heartbeats have done what they can (AwaitsData).
 func (m *Monitor) ReturnsLeft() int {
 	switch {
-	case m.state == Active:
+	case m.state == Active, m.AwaitsData():
 		return 0
 	case !m.confirmed:
 		return 1
@@ -218,7 +220,7 @@ func (m *Monitor) answered(t instant, p *probe) Verdict {
 	if counts && m.streak < 255 {
 		m.streak++
 	}
-	if int(m.streak) >= need {
+	if int(m.streak) >= need && !m.held {
 		return m.move(t, Active, HeartbeatAcked)
 	}
 	v := m.stay(HeartbeatAcked)
@@ -230,6 +232,9 @@ func (m *Monitor) answered(t instant, p *probe) Verdict {
 	}
 	if m.next != 0 {
 		m.next = min(m.next, p.sent+instant(m.rto))
+	}
+	if m.AwaitsData() && m.next != 0 {
+		m.next = p.sent + instant(m.interval()+m.jittered(m.rto)) // it is known to be alive
 	}
 	return v
 }
@@ -287,9 +292,10 @@ func (m *Monitor) DataAcked(now time.Time) Verdict {
 	if m.fault != 0 || !m.confirmed || m.state == Active {
 		return m.stay(DataAcked)
 	}
-	if m.state == PotentiallyFailed && m.flaps > 0 {
+	if m.state == PotentiallyFailed && m.flaps > 0 && !m.held {
 		m.flaps-- // the doubt was unfounded
 	}
+	m.held = false
 	return m.move(m.since(now), Active, DataAcked)
 }
 
@@ -329,8 +335,20 @@ func (m *Monitor) SendFailed(now time.Time) Verdict {
 }
 
 // Stuck tells that data makes no progress on the path although heartbeats are answered: alive is not the same as working
-// (a filter, an MTU black hole). It is treated like Suspect.
-func (m *Monitor) Stuck(now time.Time) Verdict { return m.doubt(now, DataStuck) }
+// (a filter, an MTU black hole). It is treated like Suspect, but answered heartbeats do not bring such a path back, since
+// they were answered all along: it stays PotentiallyFailed until data is acknowledged on it (DataAcked) or its local link
+// comes back, and when enough heartbeats in a row are answered AwaitsData says so. They go on at Interval then.
+func (m *Monitor) Stuck(now time.Time) Verdict {
+	v := m.doubt(now, DataStuck)
+	m.held = m.held || v.Changed()
+	return v
+}
+
+// AwaitsData reports whether nothing but acknowledged data is missing for the path to be Active again, see Stuck: a copy of
+// something that travels elsewhere may try it.
+func (m *Monitor) AwaitsData() bool {
+	return m.held && m.state == PotentiallyFailed && int(m.streak) >= m.need()
+}
 
 // Unreachable tells that the network itself reports the peer unreachable on the path, by ICMP (RFC 9260 section 10, ICMP9).
 // Such a report may be wrong or out of date. It is treated like Suspect.
@@ -360,6 +378,7 @@ func (m *Monitor) Fault(now time.Time, down bool) Verdict {
 		return m.stay(LocalRepair)
 	}
 	m.fault = 0
+	m.held = false
 	m.errors = 0
 	m.failed = t
 	if !m.confirmed {

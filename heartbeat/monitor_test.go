@@ -372,3 +372,55 @@ func TestReports(t *testing.T) {
 		require.False(t, tt.say(&m).Changed(), "nothing is expected of an unconfirmed path")
 	}
 }
+
+// TestStuckAwaitsData: a path that answered heartbeats all the while data was stuck on it is not brought back by more of them.
+func TestStuckAwaitsData(t *testing.T) {
+	var m Monitor
+	m.Init(nil, epoch, true)
+	now := epoch.Add(time.Second)
+	require.True(t, m.Stuck(now).Changed())
+	answer := func(nonce uint64) Verdict {
+		t.Helper()
+		m.Sent(now, nonce, m.Purpose(), 400*ms, 0.5)
+		now = now.Add(20 * ms)
+		_, v, ok := m.Ack(now, nonce)
+		require.True(t, ok)
+		return v
+	}
+	require.False(t, m.AwaitsData(), "it does not answer yet")
+	for i := range uint64(5) {
+		require.Equal(t, Verdict{From: PotentiallyFailed, To: PotentiallyFailed, Reason: HeartbeatAcked, Purpose: Recheck}, answer(i))
+		require.Equal(t, i > 0, m.AwaitsData(), "heartbeat %d", i)
+	}
+	require.Zero(t, m.ReturnsLeft())
+	at, ok := m.Next()
+	require.True(t, ok)
+	require.Equal(t, time.Second+400*ms-20*ms, at.Sub(now), "known to be alive: heartbeats go on as on an Active path")
+	require.Equal(t, Verdict{From: PotentiallyFailed, To: Active, Reason: DataAcked}, m.DataAcked(now))
+	require.False(t, m.AwaitsData())
+	require.Equal(t, 1, m.Flaps(), "the doubt was not unfounded")
+
+	// Another failure afterwards is an ordinary one.
+	m.Suspect(now)
+	for i := range uint64(4) {
+		answer(10 + i)
+	}
+	require.Equal(t, Active, m.State())
+
+	// A repaired link is a new start.
+	m.Stuck(now)
+	m.Fault(now, true)
+	m.Fault(now, false)
+	now = now.Add(ms)
+	for i := range uint64(8) {
+		answer(20 + i)
+	}
+	require.Equal(t, Active, m.State())
+
+	// Silence makes it an ordinary dead path as well, which data must bring back all the same.
+	m.Stuck(now)
+	answer(40)
+	m.Expire(now, 400*ms)
+	m.DataTimeout(now.Add(time.Second), 400*ms)
+	require.False(t, m.AwaitsData())
+}

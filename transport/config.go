@@ -212,7 +212,8 @@ type Config struct {
 	// arrives (RFC 6937), and a second timeout leaves the threshold where the first put it (RFC 5681 section 3.1).
 	PlainRecovery bool
 
-	// NoProbeTimeout switches the fast failure detector off, so that T3-rtx and heartbeats alone find failures.
+	// NoProbeTimeout switches the fast failure detector off, so that T3-rtx and heartbeats alone find failures, and answered
+	// heartbeats bring any path back.
 	NoProbeTimeout bool
 
 	// NoPlainInit never follows an unanswered INIT with one that names no addresses. Some peers drop the former silently.

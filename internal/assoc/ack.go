@@ -90,6 +90,12 @@ func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
 		a.applyPathAck(now, p, &res.Paths[i], res.CumAdvanced, via)
 	}
 	a.driftShown(now, res)
+	if res.Tried {
+		if p := a.paths.Get(res.TriedOn); p != nil && p.Mon.AwaitsData() {
+			p.Stuck, p.Trial.Wait = 0, 0
+			a.verdict(now, p, p.Mon.DataAcked(now.Std()))
+		}
+	}
 	if res.Acked > 0 {
 		a.errors, a.zwp, a.stalled = 0, 0, 0
 	}

@@ -75,7 +75,7 @@ func (a *Assoc) emit(now mono.Time, out *pktbuf.Batch) bool {
 	if a.state < Established {
 		return false
 	}
-	return a.emitHeartbeats(now, out) || a.emitProbes(now, out) || a.emitSearch(now, out) || a.emitCopies(now, out) || a.emitForward(now, out) || a.emitReconf(now, out) || a.emitStop(now, out) || a.emitData(now, out)
+	return a.emitHeartbeats(now, out) || a.emitProbes(now, out) || a.emitSearch(now, out) || a.emitCopies(now, out) || a.emitTrial(now, out) || a.emitForward(now, out) || a.emitReconf(now, out) || a.emitStop(now, out) || a.emitData(now, out)
 }
 
 // openPacket begins a packet for a path in the batch's slab.
@@ -341,6 +341,32 @@ func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget 
 		n += k
 	}
 	return n, resent
+}
+
+// emitTrial tries a path on which data was stuck and that answers heartbeats: a copy of what has just left on another path.
+func (a *Assoc) emitTrial(now mono.Time, out *pktbuf.Batch) bool {
+	if !a.busy || !a.state.in(maySend) || a.peerWindow == 0 {
+		return false
+	}
+	for _, p := range a.paths.All() {
+		if !p.Mon.AwaitsData() || now.Before(p.Trial.Next) || p.Down() || a.paths.Retired(p) {
+			continue
+		}
+		b, ok := a.openPacket(p, out)
+		if !ok {
+			return false
+		}
+		g := tx.Grant{Now: now, Path: p.ID, Immediate: true}
+		n := a.tx.AppendTrial(&b, &g)
+		if n == 0 {
+			continue
+		}
+		p.Tried(now)
+		p.Stats.DataResent += uint64(n)
+		a.commit(now, p, b, out)
+		return true
+	}
+	return false
 }
 
 // emitSack writes a packet with nothing but a SACK.

@@ -251,7 +251,7 @@ func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
 	case p.Stuck >= stuckShrink && p.Shrink(now):
 		a.stats.Shrunk++
 		a.events.add(Event{Kind: EventPath, Path: p.Path, From: p.State(), To: p.State(), Reason: "data is stuck though heartbeats are answered: packets become small"})
-	case p.Stuck >= stuckLeave && a.paths.Alternate(now, p, true) != nil:
+	case p.Stuck >= stuckLeave && !a.cfg.NoProbeTimeout && a.paths.Alternate(now, p, true) != nil:
 		p.Stuck = stuckShrink
 		a.verdict(now, p, p.Mon.Stuck(now.Std()))
 		return true

@@ -52,6 +52,7 @@ type Path struct {
 	Prompt  bool      // the last packet with DATA asked for a SACK at once (I bit)
 	Stuck   int16     // questions asked of the path since data was last acknowledged that only it carried
 	StuckAt mono.Time // the first of them
+	Trial   Trial
 	Stats   Stats
 
 	MTU       pmtu.Search // once the association carries data in earnest
@@ -68,6 +69,12 @@ type Suspicion struct {
 	Late       time.Duration // how long the path took at most for what was answered since, and a little
 	RestAt     mono.Time     // from here on everything outstanding is copied, not only the lowest TSN and the tail
 	Floor      mono.Time     // the last suspicion was cleared here: the probe timeout runs from no earlier
+}
+
+// Trial is what is asked of a path on which data was stuck and that answers heartbeats again: does it carry data, too?
+type Trial struct {
+	Next mono.Time // not before this instant
+	Wait time.Duration
 }
 
 // Drift is what is outstanding on a path after a fault of our own host: left to itself until it is known what arrived.
@@ -325,6 +332,18 @@ func (p *Path) PayloadOf(mtu int) int {
 		return mtu - 28
 	}
 	return mtu - 48
+}
+
+// Time between two trials: a permanent filter costs little, and one that is gone is noticed before long.
+const (
+	minTrial = time.Second
+	maxTrial = 30 * time.Second
+)
+
+// Tried notes that a trial has left.
+func (p *Path) Tried(now mono.Time) {
+	p.Trial.Wait = min(max(2*p.Trial.Wait, minTrial), maxTrial)
+	p.Trial.Next = now.Add(p.Trial.Wait)
 }
 
 // Cleared ends a suspicion: the path answered. The probe timeout of what is still unanswered runs from here; without a

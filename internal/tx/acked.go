@@ -31,6 +31,8 @@ type AckResult struct {
 	Reneged     int    // chunks acknowledged by a gap block earlier and not any more
 	DupTSNs     int    // duplicates the peer reports
 	Spurious    int    // chunks among them that had been sent more than once: one copy was not needed
+	Tried       bool   // the copy of AppendTrial arrived,
+	TriedOn     locator.PathID
 
 	unsure mono.Time // no RTT samples of what was sent before: it may have arrived long ago
 }
@@ -56,6 +58,7 @@ func (r *AckResult) reset() {
 		paths[set.lowest()] = PathAck{}
 	}
 	r.Touched, r.CumAdvanced, r.unsure = 0, false, 0
+	r.Tried = false
 	r.Acked, r.Chunks, r.Freed, r.Reneged, r.DupTSNs, r.Spurious = 0, 0, 0, 0, 0, 0
 }
 
@@ -243,6 +246,7 @@ func (s *Sender) readDups(k *wire.Sack, res *AckResult) {
 		if idx >= s.next || idx+uint64(len(s.ring)) < s.next {
 			continue // its slot holds another chunk by now
 		}
+		s.tried(idx, res)
 		c := s.at(idx)
 		if c.flags&(flagResent|flagReported|flagCopies) != flagResent {
 			continue // sent once, counted already, or meant to arrive more than once

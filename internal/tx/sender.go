@@ -63,7 +63,9 @@ type Sender struct {
 	unfreed   int // cut, and not covered by the cumulative TSN
 	arwnd     int // the peer's latest a_rwnd
 
-	copyEnd uint64 // behind the highest TSN of a redundant message
+	trial   uint64         // TSN of the chunk on trial, see AppendTrial; zero: none
+	trialOn locator.PathID // the path it tries
+	copyEnd uint64         // behind the highest TSN of a redundant message
 
 	tracks []*track // by path; none before the first transmission
 

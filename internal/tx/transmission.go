@@ -104,6 +104,9 @@ func (s *Sender) launch(c *chunk, idx uint64, p locator.PathID, now mono.Time) {
 	s.makeRoom(t, bit)
 	if c.n > 0 {
 		c.flags |= flagResent
+		if s.trial == idx {
+			s.trial = 0 // a duplicate of it may be this one
+		}
 	}
 	c.n++
 	again := c.live == bit
