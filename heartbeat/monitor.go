@@ -11,21 +11,20 @@ type Stats struct {
 	Failures   uint32 // times the path left Active
 }
 
-// Monitor is the health of one path. Init it before use. It is a plain value without pointers of its own, and not safe
+// Monitor is the health of one path. Init it before use. It is not to be copied while it is in use, and not safe
 // for concurrent use. Time must not run backwards between calls.
 type Monitor struct {
 	cfg      *Config
-	base     time.Time     // all instants count from here
-	rto      time.Duration // as given with the last heartbeat
-	next     instant       // next periodic heartbeat
-	asked    instant       // a heartbeat is wanted since then
-	lastUse  instant       // the association carried data
-	lastData instant       // this path carried data that measures it
-	entered  instant       // the present state began
-	failed   instant       // Active was left, or a local fault ended; only heartbeats sent since count for the return
-	fault    instant       // a local fault stands since then
-	erred    instant       // the last counted error
-	probes   [outstanding]probe
+	base     time.Time               // all instants count from here
+	rto      time.Duration           // as given with the last heartbeat
+	next     instant                 // next periodic heartbeat
+	asked    instant                 // a heartbeat is wanted since then
+	lastUse  instant                 // the association carried data
+	lastData instant                 // this path carried data that measures it
+	entered  instant                 // the present state began
+	past     *past                   // nil while there never was any trouble
+	probe    probe                   // the heartbeat that may still be answered
+	more     *[outstanding - 1]probe // and others; nil while there are none
 	stats    Stats
 	jitter   float32
 	errors   uint16
@@ -36,6 +35,29 @@ type Monitor struct {
 	held     bool // heartbeats alone do not bring the path back: data was stuck on it
 	// confirmed stays true once the path was proved; an Inactive path may be either.
 	confirmed bool
+}
+
+// past is the trouble a path has had.
+type past struct {
+	failed instant // Active was left, or a local fault ended; only heartbeats sent since count for the return
+	fault  instant // a local fault stands since then
+	erred  instant // the last counted error
+}
+
+// had returns it.
+func (m *Monitor) had() past {
+	if m.past == nil {
+		return past{}
+	}
+	return *m.past
+}
+
+// have is for changing it.
+func (m *Monitor) have() *past {
+	if m.past == nil {
+		m.past = new(past)
+	}
+	return m.past
 }
 
 // maxFlaps bounds the memory of failures; 2^8 answers are past any MaxReturnAcks.
@@ -92,7 +114,7 @@ func (m *Monitor) Errors() int { return int(m.errors) }
 func (m *Monitor) Since() time.Time { return m.base.Add(time.Duration(m.entered - 1)) }
 
 // Faulted reports whether a local fault stands.
-func (m *Monitor) Faulted() bool { return m.fault != 0 }
+func (m *Monitor) Faulted() bool { return m.had().fault != 0 }
 
 // Flaps returns the number of recent failures, at most 9; see Config.FlapMemory.
 func (m *Monitor) Flaps() int { return int(m.flaps) }
@@ -167,7 +189,7 @@ func (m *Monitor) leaveActive(t instant) {
 	if m.flaps < maxFlaps {
 		m.flaps++
 	}
-	m.failed = t
+	m.have().failed = t
 	m.streak = 0
 	m.stats.Failures++
 }
@@ -199,11 +221,11 @@ func (m *Monitor) Ack(now time.Time, nonce uint64) (rtt time.Duration, v Verdict
 
 func (m *Monitor) answered(t instant, p *probe) Verdict {
 	m.errors = 0
-	if m.fault != 0 {
-		if p.sent <= m.fault {
+	if m.had().fault != 0 {
+		if p.sent <= m.had().fault {
 			return m.stay(NoReason)
 		}
-		m.fault = 0 // asked and answered since: the fault is over, whoever forgot to say so
+		m.have().fault = 0 // asked and answered since: the fault is over, whoever forgot to say so
 	}
 	if !m.confirmed {
 		m.confirmed = true
@@ -213,7 +235,7 @@ func (m *Monitor) answered(t instant, p *probe) Verdict {
 		return m.stay(HeartbeatAcked)
 	}
 	need := m.need()
-	counts := p.sent >= m.failed && (p.waiting || need == 1)
+	counts := p.sent >= m.had().failed && (p.waiting || need == 1)
 	if m.state == Inactive && need == 1 {
 		counts = true // any answer will do (RFC 9260 section 8.3)
 	}
@@ -260,10 +282,10 @@ func (m *Monitor) DataTimeout(now time.Time, rto time.Duration) Verdict {
 
 // fail counts an error and draws the consequence. Silence while a local fault stands is no news.
 func (m *Monitor) fail(t instant, rto time.Duration, r Reason) Verdict {
-	if m.fault != 0 || m.erred != 0 && t-m.erred < instant(rto) {
+	if m.had().fault != 0 || m.had().erred != 0 && t-m.had().erred < instant(rto) {
 		return m.stay(r)
 	}
-	m.erred = t
+	m.have().erred = t
 	if int(m.errors) < 10*(m.cfg.PathMaxRetrans+1) {
 		m.errors++
 	}
@@ -285,11 +307,11 @@ func (m *Monitor) fail(t instant, rto time.Duration, r Reason) Verdict {
 // comes in now was sent before it, and moves nothing.
 func (m *Monitor) DataAcked(now time.Time) Verdict {
 	m.errors = 0
-	for i := range m.probes {
-		m.probes[i].waiting = false // answered in another way
+	for i := range m.slots() {
+		m.slot(i).waiting = false // answered in another way
 	}
 	m.rto = min(m.rto, startRTO) // as in Ack
-	if m.fault != 0 || !m.confirmed || m.state == Active {
+	if m.had().fault != 0 || !m.confirmed || m.state == Active {
 		return m.stay(DataAcked)
 	}
 	if m.state == PotentiallyFailed && m.flaps > 0 && !m.held {
@@ -308,7 +330,7 @@ func (m *Monitor) Confirm(now time.Time) Verdict {
 	}
 	m.confirmed = true
 	m.errors = 0
-	if m.fault != 0 {
+	if m.had().fault != 0 {
 		return m.stay(Confirmed)
 	}
 	v := m.move(m.since(now), Active, Confirmed)
@@ -369,18 +391,18 @@ func (m *Monitor) doubt(now time.Time, r Reason) Verdict {
 func (m *Monitor) Fault(now time.Time, down bool) Verdict {
 	t := m.since(now)
 	if down {
-		if m.fault == 0 {
-			m.fault = t
+		if m.had().fault == 0 {
+			m.have().fault = t
 		}
 		return m.move(t, Inactive, LocalFault)
 	}
-	if m.fault == 0 {
+	if m.had().fault == 0 {
 		return m.stay(LocalRepair)
 	}
-	m.fault = 0
+	m.have().fault = 0
 	m.held = false
 	m.errors = 0
-	m.failed = t
+	m.have().failed = t
 	if !m.confirmed {
 		return m.move(t, Unconfirmed, LocalRepair)
 	}

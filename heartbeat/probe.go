@@ -48,9 +48,12 @@ func (p *probe) until() instant { return p.sent + instant(p.rto)*instant(time.Mi
 // remember files a heartbeat, in place of the oldest one when all slots are taken; one that nobody waits for any more
 // goes first.
 func (m *Monitor) remember(t instant, nonce uint64, purpose Purpose, rto time.Duration) {
-	slot := &m.probes[0]
-	for i := range m.probes {
-		p := &m.probes[i]
+	if m.probe.sent != 0 && m.more == nil {
+		m.more = new([outstanding - 1]probe)
+	}
+	slot := &m.probe
+	for i := range m.slots() {
+		p := m.slot(i)
 		switch {
 		case p.sent == 0:
 			slot = p
@@ -70,28 +73,62 @@ func (m *Monitor) remember(t instant, nonce uint64, purpose Purpose, rto time.Du
 // take finds the heartbeat with this nonce and frees its slot. Those sent before it are not waited for any longer: the
 // path has answered since, so their loss is no failure in a row.
 func (m *Monitor) take(nonce uint64) (probe, bool) {
-	for i := range m.probes {
-		if m.probes[i].sent == 0 || m.probes[i].nonce != nonce {
+	for i := range m.slots() {
+		p := m.slot(i)
+		if p.sent == 0 || p.nonce != nonce {
 			continue
 		}
-		got := m.probes[i]
-		m.probes[i] = probe{}
-		for j := range m.probes {
-			if m.probes[j].sent <= got.sent {
-				m.probes[j].waiting = false
-			}
-		}
+		got := *p
+		*p = probe{}
+		m.answeredBy(&got)
 		return got, true
 	}
 	return probe{}, false
+}
+
+// tooLate is how many times its timeout after it was sent a heartbeat is forgotten, once a later one has been answered.
+const tooLate = 4
+
+// answeredBy ends the waiting for heartbeats sent before got. On a healthy path one slot is enough, so the others are given
+// back when nothing worth knowing is in them.
+func (m *Monitor) answeredBy(got *probe) {
+	kept := false
+	for i := range m.slots() {
+		p := m.slot(i)
+		if p.sent <= got.sent {
+			p.waiting = false
+		}
+		if !p.waiting && got.sent-p.sent >= tooLate*(p.until()-p.sent) {
+			*p = probe{}
+		}
+		kept = kept || i > 0 && p.sent != 0
+	}
+	if !kept {
+		m.more = nil
+	}
+}
+
+// slots is how many heartbeats can be remembered without more memory.
+func (m *Monitor) slots() int {
+	if m.more == nil {
+		return 1
+	}
+	return outstanding
+}
+
+func (m *Monitor) slot(i int) *probe {
+	if i == 0 {
+		return &m.probe
+	}
+	return &m.more[i-1]
 }
 
 // lapse stops waiting for the heartbeats whose time has run out by t. It reports whether one of them says something about
 // the path's life.
 func (m *Monitor) lapse(t instant) bool {
 	lost := false
-	for i := range m.probes {
-		p := &m.probes[i]
+	for i := range m.slots() {
+		p := m.slot(i)
 		if p.waiting && t >= p.until() {
 			p.waiting = false
 			if p.purpose != Size {

@@ -71,8 +71,8 @@ func (m *Monitor) due() instant {
 // sent runs out of time. Call Expire and then Due at or after it. false means nothing is to come by itself.
 func (m *Monitor) Next() (time.Time, bool) {
 	at := m.due()
-	for i := range m.probes {
-		if p := &m.probes[i]; p.waiting && (at == 0 || p.until() < at) {
+	for i := range m.slots() {
+		if p := m.slot(i); p.waiting && (at == 0 || p.until() < at) {
 			at = p.until()
 		}
 	}

@@ -124,7 +124,7 @@ func (a *Association) Peer() PeerInfo {
 	i := a.conn.Info()
 	p := &i.Peer
 	info := PeerInfo{
-		OutStreams: int(p.OutStreams), InStreams: int(p.InStreams), Window: p.Window, Addresses: p.Listed,
+		OutStreams: int(p.OutStreams), InStreams: int(p.InStreams), Window: p.Window, Addresses: int(p.Listed),
 		PartialReliability: p.ForwardTSN, StreamReset: p.Reconfig, Interleaving: p.Interleaving, Padding: p.Pad,
 	}
 	if p.Adapted {

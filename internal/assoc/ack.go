@@ -29,12 +29,12 @@ func (a *Assoc) scratch() *ackScratch {
 // handleSack takes a SACK: tx says what it means for every path, the paths and their monitors take it from there.
 func (a *Assoc) handleSack(now mono.Time, in *inbound, c wire.Chunk) {
 	if !a.state.in(maySend) && a.state != ShutdownSent {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	k, err := wire.ParseSack(c)
 	if err != nil {
-		a.stats.Malformed++
+		a.note().Malformed++
 		return
 	}
 	sc := a.scratch()
@@ -69,7 +69,7 @@ func (a *Assoc) takeAck(now mono.Time, in *inbound, sc *ackScratch, err error) {
 		a.lastSack = now
 		a.applyAck(now, &sc.res, in.path)
 	case tx.ErrStale:
-		a.stats.StaleSacks++
+		a.note().StaleSacks++
 	default:
 		a.abortWith(now, KindViolation, wire.CauseProtocolViolation, "SACK for a TSN never sent", err.Error())
 	}
@@ -92,7 +92,7 @@ func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
 	a.driftShown(now, res)
 	if res.Tried {
 		if p := a.paths.Get(res.TriedOn); p != nil && p.Mon.AwaitsData() {
-			p.Stuck, p.Trial.Wait = 0, 0
+			p.Doubt().Stuck, p.Doubt().Trial.Wait = 0, 0
 			a.verdict(now, p, p.Mon.DataAcked(now.Std()))
 		}
 	}
@@ -105,8 +105,11 @@ func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
 			a.reconf.look = true // a stream whose end waits may have been acknowledged
 		}
 	}
-	a.stats.Spurious += uint64(res.Spurious)
-	a.stats.DupTSNs += uint64(res.DupTSNs)
+	if res.DupTSNs > 0 {
+		n := a.note()
+		n.Spurious += uint64(res.Spurious)
+		n.DupTSNs += uint64(res.DupTSNs)
+	}
 }
 
 func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdvanced bool, via *path.Path) {
@@ -121,16 +124,17 @@ func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdv
 		p.CC().OnAck(ackOf(now, pa, cumAdvanced, p.RTO.SRTT()))
 	}
 	if pa.Lost > 0 {
-		p.Stats.Lost += uint64(pa.Lost)
+		p.Load().Lost += uint64(pa.Lost)
 		p.CC().OnLoss(lossOf(now, pa, flight))
 	}
 	p.Acked(now, pa.OldestAcked, flight)
 	if pa.Sole || pa.AckSent != 0 {
-		p.Stuck = 0 // what was sent last on this path was answered
+		p.Answers() // what was sent last on this path was answered
 	}
 	if pa.Sole {
 		if via == p {
-			p.Heard = max(p.Heard, pa.AckSent)
+			t := p.Doubt()
+			t.Heard = max(t.Heard, pa.AckSent)
 		}
 	}
 	switch {

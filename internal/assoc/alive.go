@@ -113,7 +113,7 @@ func (a *Assoc) appendHeartbeat(now mono.Time, p *path.Path, b *wire.Builder) bo
 		a.noteConfirm(now, p)
 	}
 	p.Mon.Sent(now.Std(), nonce, p.Mon.Purpose(), p.Pace(), a.randFloat())
-	p.Stats.HeartbeatsSent++
+	p.Traffic.HeartbeatsSent++
 	return true
 }
 
@@ -123,10 +123,10 @@ const maxEcho = 9000
 // handleHeartbeat echoes the information back to where it came from (RFC 9260 section 8.3).
 func (a *Assoc) handleHeartbeat(in *inbound, c wire.Chunk) {
 	if a.state < CookieEchoed || len(c.Value) > maxEcho {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
-	a.out.reply(replyHeartbeatAck, in.from, 0, c.Value)
+	a.reply(replyHeartbeatAck, in.from, 0, c.Value)
 }
 
 // handleHeartbeatAck believes nothing but the nonce: it confirms the pair the nonce was sent on, whichever pair the answer
@@ -134,7 +134,7 @@ func (a *Assoc) handleHeartbeat(in *inbound, c wire.Chunk) {
 func (a *Assoc) handleHeartbeatAck(now mono.Time, in *inbound, c wire.Chunk) {
 	info, err := wire.ParseHeartbeat(c)
 	if err != nil || len(info) < infoLen {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	if info[9] == sizeMark {
@@ -148,15 +148,15 @@ func (a *Assoc) handleHeartbeatAck(now mono.Time, in *inbound, c wire.Chunk) {
 	}
 	p := a.paths.Get(locator.PathID(info[8]))
 	if p == nil || a.paths.Retired(p) {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	rtt, v, ok := p.Mon.Ack(now.Std(), nonce)
 	if !ok {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
-	p.Stats.HeartbeatsAcked++
+	p.Traffic.HeartbeatsAcked++
 	p.RTO.SampleAt(now, rtt)
 	a.errors = 0
 	a.answered(now, p)
@@ -178,7 +178,7 @@ func (a *Assoc) candidate(now mono.Time, from Arrival) *path.Path {
 		return nil
 	}
 	if a.paths.Len() >= a.cfg.MaxPaths || a.peer.Plain && from.Local != a.paths.Get(0).Socket {
-		a.stats.NoRoomForPath++
+		a.note().NoRoomForPath++
 		return nil
 	}
 	p := a.addPath(now, locator.Pair{Local: a.local[from.Local], Peer: locator.FromAddrPort(from.Peer)}, from.Local, false)
@@ -207,8 +207,8 @@ func (a *Assoc) moved(now mono.Time, m *moving) {
 	from := m.path.Dest()
 	a.paths.Move(m.path, m.to.Peer)
 	a.identChanged()
-	a.stats.PortChanges++
-	a.events.add(Event{Kind: EventPath, Path: m.path.Path, From: m.path.State(), To: m.path.State(),
+	a.note().PortChanges++
+	a.events.add(Event{Kind: EventPath, Path: m.path.Name(), From: m.path.State(), To: m.path.State(),
 		Reason: "the peer's UDP port changed from " + portText(from) + " to " + portText(m.to.Peer)})
 }
 

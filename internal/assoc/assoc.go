@@ -43,10 +43,9 @@ const (
 	timerFault          // every path's own end is gone
 )
 
-// Assoc is one association.
+// Assoc is one association. What only some need, or only for a while, is behind a pointer.
 type Assoc struct {
 	cfg   *Config
-	state State
 	local []locator.Locator // the endpoint's pool, by socket index; shared, read only
 
 	srcPort, dstPort uint16
@@ -58,50 +57,54 @@ type Assoc struct {
 	peerWindow       uint32 // as announced last
 	peer             Peer
 
-	paths      path.Table
-	rx         rx.Receiver
-	tx         tx.Sender
-	reconf     *reconf // only once streams were ended or added
-	setup      *setup  // only while the association is being dialled
-	timers     timer.Table
-	out        outbox
-	events     events
-	ident      identity
-	errors     int       // consecutive unanswered transmissions, RFC 9260 section 8.1
-	erred      mono.Time // when errors was last counted up
-	probed     uint16    // probes sent for it
-	probing    int8      // path whose chunks are probed on an alternate, -1: none
-	lastSack   mono.Time // last SACK from the peer
-	sackFrom   locator.PathID
-	sack       sackChoice
-	asked      bool   // a heartbeat was asked for, to measure the round trip of a path that only brings data
-	prompted   bool   // the first DATA has been acknowledged, at once (RFC 9260 section 5.1)
-	busy       bool   // data was sent or received since the monitors were last told
-	zwp        int    // zero window probes in a row (RFC 9260 section 6.1 A)
-	redundant  int    // paths that carry each redundant message; zero until one was sent
-	bulk       bool   // enough data was sent for larger packets to be worth the search
-	forwardDue bool   // a FORWARD-TSN must go out
-	stalled    int    // T3-rtx expirations since data was last acknowledged
-	zwpDue     bool   // the first one may go: timerWindow fired
-	told       uint16 // bit per local locator the peer was told of
-	faulty     uint16 // bit per local locator whose link or address is gone
-	cfgOwned   bool   // cfg is this association's alone
-	err        error
-	stats      Counters
+	paths    path.Table
+	rx       rx.Receiver
+	tx       tx.Sender
+	reconf   *reconf // only once streams were ended or added
+	setup    *setup  // only while the association is being dialled
+	timers   timer.Table
+	out      outbox
+	events   events
+	ident    identity
+	erred    mono.Time // when errors was last counted up
+	lastSack mono.Time // last SACK from the peer
+	err      error
+	notes    *Notes // nil while all are zero
+	stats    Packets
+
+	errors    int32  // consecutive unanswered transmissions, RFC 9260 section 8.1
+	zwp       int32  // zero window probes in a row (RFC 9260 section 6.1 A)
+	stalled   int32  // T3-rtx expirations since data was last acknowledged
+	redundant int16  // paths that carry each redundant message; zero until one was sent
+	probed    uint16 // probes sent for it
+	told      uint16 // bit per local locator the peer was told of
+	faulty    uint16 // bit per local locator whose link or address is gone
+	sack      sackChoice
+	state     State
+	probing   int8 // path whose chunks are probed on an alternate, -1: none
+	sackFrom  locator.PathID
+
+	asked      bool // a heartbeat was asked for, to measure the round trip of a path that only brings data
+	prompted   bool // the first DATA has been acknowledged, at once (RFC 9260 section 5.1)
+	busy       bool // data was sent or received since the monitors were last told
+	bulk       bool // enough data was sent for larger packets to be worth the search
+	forwardDue bool // a FORWARD-TSN must go out
+	zwpDue     bool // the first one may go: timerWindow fired
+	cfgOwned   bool // cfg is this association's alone
 }
 
 // Peer is what the peer announced in its INIT or INIT ACK.
 type Peer struct {
 	OutStreams, InStreams uint16 // as announced, before the minimum with ours is taken
 	Window                uint32
+	Adaptation            uint32 // its adaptation layer indication (RFC 5061 section 4.2.6)
+	Listed                uint16 // addresses it listed
 	ForwardTSN            bool
 	Interleaving          bool
 	Reconfig              bool
 	Pad                   bool
-	Adapted               bool   // it announced Adaptation
-	Adaptation            uint32 // its adaptation layer indication (RFC 5061 section 4.2.6)
-	Listed                int    // addresses it listed
-	Plain                 bool   // the association was born of a plain INIT: one local locator only
+	Adapted               bool // it announced Adaptation
+	Plain                 bool // the association was born of a plain INIT: one local locator only
 }
 
 // State returns the state.
@@ -129,7 +132,7 @@ func (a *Assoc) move(to State) {
 		if a.cfg.Check {
 			panic("assoc: illegal move from " + a.state.String() + " to " + to.String())
 		}
-		a.stats.IllegalMoves++
+		a.note().IllegalMoves++
 	}
 	a.state = to
 	a.identify() // the endpoint answers an INIT by the state (RFC 9260 section 9.2)

@@ -315,7 +315,7 @@ func (a *Assoc) socket(l locator.Locator) int {
 func (a *Assoc) handleInitAck(now mono.Time, from Arrival, tag uint32, c wire.Chunk) {
 	s := a.setup
 	if a.state != CookieWait || s == nil {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	t := &s.full
@@ -350,25 +350,25 @@ func (a *Assoc) readInitAck(from Arrival, tag uint32, c wire.Chunk) (*answer, st
 		return nil, err.Error()
 	}
 	if in.Tag == 0 {
-		a.out.tagged(replyReflected, from, tag, 0) // RFC 9260 section 3.3.3
+		a.tagged(replyReflected, from, tag, 0) // RFC 9260 section 3.3.3
 		return nil, "INIT ACK with zero tag"
 	}
 	if in.OutStreams == 0 || in.InStreams == 0 || in.ARwnd < MinWindow {
-		a.out.initAbort(from, in.Tag, wire.CauseInvalidParam)
+		a.initAbort(from, in.Tag, wire.CauseInvalidParam)
 		return nil, "INIT ACK with no streams or too small a window"
 	}
 	var sp wire.SetupParams
 	sp.MaxAddrs = a.cfg.MaxPeerAddrs
 	if err := wire.ReadInitParams(in.Params, &sp); err != nil {
-		a.out.initAbort(from, in.Tag, wire.CauseProtocolViolation)
+		a.initAbort(from, in.Tag, wire.CauseProtocolViolation)
 		return nil, err.Error()
 	}
 	if sp.HostName {
-		a.out.initAbort(from, in.Tag, wire.CauseUnresolvableAddr)
+		a.initAbort(from, in.Tag, wire.CauseUnresolvableAddr)
 		return nil, "INIT ACK with a host name"
 	}
 	if len(sp.Cookie) == 0 {
-		a.out.initAbort(from, in.Tag, wire.CauseMissingParam)
+		a.initAbort(from, in.Tag, wire.CauseMissingParam)
 		return nil, "INIT ACK without a cookie"
 	}
 	an := &answer{init: in, cookie: append([]byte(nil), sp.Cookie...), from: from, addrs: append([]netip.Addr(nil), sp.Addrs...)}
@@ -389,7 +389,7 @@ func (a *Assoc) readInitAck(from Arrival, tag uint32, c wire.Chunk) (*answer, st
 // PeerOf collects what an INIT or INIT ACK announced.
 func PeerOf(in *wire.Init, sp *wire.SetupParams) Peer {
 	return Peer{OutStreams: in.OutStreams, InStreams: in.InStreams, Window: in.ARwnd, ForwardTSN: sp.CanForwardTSN(),
-		Interleaving: sp.Ext.Has(wire.TypeIData), Reconfig: sp.Ext.Has(wire.TypeReconfig), Pad: sp.Ext.Has(wire.TypePad), Listed: len(sp.Addrs),
+		Interleaving: sp.Ext.Has(wire.TypeIData), Reconfig: sp.Ext.Has(wire.TypeReconfig), Pad: sp.Ext.Has(wire.TypePad), Listed: uint16(len(sp.Addrs)),
 		Adapted: sp.HasAdaptation, Adaptation: sp.Adaptation}
 }
 
@@ -423,10 +423,10 @@ func (a *Assoc) adopt(now mono.Time, an *answer) {
 	}
 	for pair, tr := range s.sent {
 		if p := a.paths.Find(a.socket(pair.Local), pair.Peer.AddrPort()); p != nil {
-			p.Stats.PacketsSent += tr.PacketsSent
-			p.Stats.BytesSent += tr.BytesSent
-			p.Stats.PacketsReceived += tr.PacketsReceived
-			p.Stats.BytesReceived += tr.BytesReceived
+			p.Traffic.PacketsSent += tr.PacketsSent
+			p.Traffic.BytesSent += tr.BytesSent
+			p.Traffic.PacketsReceived += tr.PacketsReceived
+			p.Traffic.BytesReceived += tr.BytesReceived
 		}
 	}
 	a.move(CookieEchoed)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/cc"
+	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/rto"
 	"github.com/go-multihome/multihome/internal/tx"
 	"github.com/go-multihome/multihome/internal/wire"
@@ -71,6 +72,19 @@ type Config struct {
 	Random func() uint64
 	// Check turns on the invariant checks, which cost time. Tests set it.
 	Check bool
+
+	paths path.Config // the same, as paths want it
+}
+
+// forPaths returns what paths need of the configuration. It is made by Fill, so that all of them share it.
+func (c *Config) forPaths() *path.Config { return &c.paths }
+
+func (c *Config) fillPaths() {
+	c.paths = path.Config{
+		RTO: &c.RTO, Heartbeat: &c.Heartbeat, Payload: c.Payload,
+		Congestion: c.Congestion, MaxBurst: c.MaxBurst, NoPacing: c.NoPacing,
+		CC: cc.Config{InitialPackets: c.InitialPackets, Limit: c.SlowStart, DelayExit: !c.NoDelayExit, Plain: c.PlainRecovery},
+	}
 }
 
 func def[T ~int | ~int64](v *T, d T) {
@@ -116,6 +130,7 @@ func (c *Config) Fill() {
 	def(&c.MaxPaths, 16)
 	c.MaxPaths = min(c.MaxPaths, 16)
 	def(&c.MaxPeerAddrs, 16)
+	c.fillPaths()
 }
 
 func (c *Config) reconfig() bool { return !c.NoReconfig }

@@ -35,20 +35,25 @@ const maxReplies = 32
 // outbox holds control chunks that wait for the next Transmit.
 type outbox struct {
 	replies  []reply
-	dropped  uint64
-	shutdown bool  // a SHUTDOWN chunk is due
-	shutAck  bool  // a SHUTDOWN ACK chunk is due
-	abort    uint8 // packets with the ABORT that are due: the last ones
-	cause    wire.CauseCode
-	text     string
-	toAlt    bool       // the next SHUTDOWN or SHUTDOWN ACK goes to an alternate
-	back     *path.Path // the SHUTDOWN came by this path: the first SHUTDOWN ACK goes there
+	cause    *abortCause // of the ABORT
+	back     *path.Path  // the SHUTDOWN came by this path: the first SHUTDOWN ACK goes there
+	abort    uint8       // packets with the ABORT that are due: the last ones
+	shutdown bool        // a SHUTDOWN chunk is due
+	shutAck  bool        // a SHUTDOWN ACK chunk is due
+	toAlt    bool        // the next SHUTDOWN or SHUTDOWN ACK goes to an alternate
 }
 
-func (o *outbox) reply(kind replyKind, to Arrival, cause wire.CauseCode, data []byte) {
+// abortCause is what the ABORT says.
+type abortCause struct {
+	code wire.CauseCode
+	text string
+}
+
+func (a *Assoc) reply(kind replyKind, to Arrival, cause wire.CauseCode, data []byte) {
+	o := &a.out
 	n := len(o.replies)
 	if n == maxReplies {
-		o.dropped++
+		a.note().RepliesDropped++
 		return
 	}
 	if n < cap(o.replies) {
@@ -61,13 +66,13 @@ func (o *outbox) reply(kind replyKind, to Arrival, cause wire.CauseCode, data []
 	r.data = append(r.data[:0], data...)
 }
 
-func (o *outbox) initAbort(to Arrival, tag uint32, cause wire.CauseCode) {
-	o.tagged(replyInitAbort, to, tag, cause)
+func (a *Assoc) initAbort(to Arrival, tag uint32, cause wire.CauseCode) {
+	a.tagged(replyInitAbort, to, tag, cause)
 }
 
 // tagged queues a packet that carries another tag than the peer's.
-func (o *outbox) tagged(kind replyKind, to Arrival, tag uint32, cause wire.CauseCode) {
-	o.reply(kind, to, cause, []byte{byte(tag >> 24), byte(tag >> 16), byte(tag >> 8), byte(tag)})
+func (a *Assoc) tagged(kind replyKind, to Arrival, tag uint32, cause wire.CauseCode) {
+	a.reply(kind, to, cause, []byte{byte(tag >> 24), byte(tag >> 16), byte(tag >> 8), byte(tag)})
 }
 
 // emitReplies writes one packet with all leading replies that go to the same place.
@@ -116,8 +121,8 @@ func (a *Assoc) emitReplies(now mono.Time, out *pktbuf.Batch) bool {
 	id := uint8(pktbuf.NoPath)
 	if p != nil {
 		id = uint8(p.ID)
-		p.Stats.PacketsSent++
-		p.Stats.BytesSent += uint64(len(pkt))
+		p.Traffic.PacketsSent++
+		p.Traffic.BytesSent += uint64(len(pkt))
 	}
 	out.Commit(pktbuf.Packet{Buf: pkt, Socket: to.Local, Peer: to.Peer, Path: id, NoDF: len(pkt) > a.cfg.Payload})
 	return true

@@ -34,14 +34,14 @@ func (a *Assoc) adrift(now mono.Time, p *path.Path, why heartbeat.Reason) bool {
 	a.endProbe(p)
 	if why == heartbeat.SendError {
 		// The batch that was refused went out in one instant.
-		a.stats.Retargeted += uint64(a.tx.RetargetSince(p.ID, p.LastData(), wholeFlight))
+		a.retargeted(a.tx.RetargetSince(p.ID, p.LastData(), wholeFlight))
 	}
-	a.stats.Retargeted += uint64(a.tx.RetargetSince(p.ID, now.Add(-driftTime), driftPackets*p.Payload))
+	a.retargeted(a.tx.RetargetSince(p.ID, now.Add(-driftTime), driftPackets*p.Payload))
 	wait := p.RTO.PTO(0)
 	if alt.RTO.HasSample() {
 		wait = max(wait, alt.RTO.PTO(0))
 	}
-	p.Drift = path.Drift{Since: now, End: now.Add(wait)}
+	p.Doubt().Drift = path.Drift{Since: now, End: now.Add(wait)}
 	a.driftChecked(p)
 	return true
 }
@@ -56,21 +56,21 @@ func (a *Assoc) refused(now mono.Time, p *path.Path) {
 	}
 	p.Refused(now)
 	a.paths.Touch()
-	a.stats.Retargeted += uint64(a.tx.RetargetSince(p.ID, p.LastData(), wholeFlight))
+	a.retargeted(a.tx.RetargetSince(p.ID, p.LastData(), wholeFlight))
 	a.driftChecked(p)
 }
 
 // driftChecked ends the drift when nothing is out any more.
 func (a *Assoc) driftChecked(p *path.Path) {
 	if a.tx.InFlight(p.ID) == 0 {
-		p.Drift = path.Drift{}
+		p.NotAdrift()
 		p.StopT3()
 	}
 }
 
 // driftAt returns when the drift of a path wants to be looked at.
 func (a *Assoc) driftAt(p *path.Path) mono.Time {
-	d := &p.Drift
+	d := p.Adrift()
 	if d.Since == 0 || d.Asked {
 		return d.End
 	}
@@ -80,7 +80,7 @@ func (a *Assoc) driftAt(p *path.Path) mono.Time {
 // driftTimeout takes the instant driftAt told. When no new data has gone out that would be answered, two chunks of what is
 // adrift are copied to the alternate to ask.
 func (a *Assoc) driftTimeout(now mono.Time, p *path.Path) {
-	d := &p.Drift
+	d := &p.Doubt().Drift
 	if !now.Before(d.End) {
 		a.failover(now, p)
 		return
@@ -95,7 +95,7 @@ func (a *Assoc) driftTimeout(now mono.Time, p *path.Path) {
 		return
 	}
 	a.probing, a.probed = int8(p.ID), 0
-	p.Suspect.RestAt = d.End // the rest follows as what is lost
+	p.Doubt().Suspect.RestAt = d.End // the rest follows as what is lost
 	a.tx.StartProbe(p.ID)
 }
 
@@ -103,10 +103,10 @@ func (a *Assoc) driftTimeout(now mono.Time, p *path.Path) {
 // adrift by then does not come any more, unless its way is the longer one.
 func (a *Assoc) driftShown(now mono.Time, res *tx.AckResult) {
 	for _, p := range a.paths.All() {
-		d := &p.Drift
-		if d.Since == 0 {
+		if p.Adrift().Since == 0 {
 			continue
 		}
+		d := &p.Doubt().Drift
 		if a.driftChecked(p); d.Since == 0 {
 			continue
 		}

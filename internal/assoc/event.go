@@ -54,28 +54,47 @@ type Event struct {
 
 // events queues everything but parts, which stay in rx until asked for.
 type events struct {
-	queue []Event
-	chunk *eventChunk // that queue lies in
-	last  []Event     // told only after every part was handed out: restart, end of stream, closed
-	space bool
+	*eventQueue // nil while there are none
+	space       bool
 }
 
-// eventChunk is room for the events of one step, large and short-lived, so it is used again.
-type eventChunk [8]Event
+// eventQueue is the events of one step. It is large and short-lived, so it is used again.
+type eventQueue struct {
+	queue []Event
+	last  []Event // told only after every part was handed out: restart, end of stream, closed
+	room  [8]Event
+}
 
-var eventChunks pktbuf.Pool[eventChunk]
+var eventQueues pktbuf.Pool[eventQueue]
+
+func (e *events) open() {
+	if e.eventQueue == nil {
+		e.eventQueue = eventQueues.Get()
+		e.queue = e.room[:0]
+	}
+}
+
+// done gives the queue back when it has run empty.
+func (e *events) done() {
+	if len(e.queue)+len(e.last) == 0 {
+		q := e.eventQueue
+		e.eventQueue = nil
+		*q = eventQueue{} // nothing that they point to is kept
+		eventQueues.Put(q)
+	}
+}
+
+// waiting reports whether an event is to be told before parts.
+func (e *events) waiting() bool { return e.eventQueue != nil && len(e.queue) > 0 }
 
 func (e *events) add(ev Event) {
 	if ev.Kind == EventPeerClosed || ev.Kind == EventClosed {
 		e.late(ev)
 		return
 	}
+	e.open()
 	if len(e.queue) >= maxEvents && ev.Kind == EventRemoteError {
 		return // counted all the same
-	}
-	if e.queue == nil {
-		e.chunk = eventChunks.Get()
-		e.queue = e.chunk[:0]
 	}
 	e.queue = append(e.queue, ev)
 }
@@ -84,19 +103,18 @@ func (e *events) add(ev Event) {
 const maxEvents = 64
 
 // late adds an event that is told only after every part was handed out.
-func (e *events) late(ev Event) { e.last = append(e.last, ev) }
+func (e *events) late(ev Event) {
+	e.open()
+	e.last = append(e.last, ev)
+}
 
 // NextEvent returns the next thing the layer above should know, in order, message parts among them.
 func (a *Assoc) NextEvent() (Event, bool) {
 	e := &a.events
-	if len(e.queue) > 0 {
+	if e.waiting() {
 		ev := e.queue[0]
 		e.queue = e.queue[1:]
-		if len(e.queue) == 0 {
-			*e.chunk = eventChunk{} // nothing that they point to is kept
-			eventChunks.Put(e.chunk)
-			e.queue, e.chunk = nil, nil
-		}
+		e.done()
 		return ev, true
 	}
 	if part, ok := a.rx.NextPart(); ok {
@@ -110,9 +128,10 @@ func (a *Assoc) NextEvent() (Event, bool) {
 		e.space = false
 		return Event{Kind: EventSpace}, true
 	}
-	if len(e.last) > 0 {
+	if e.eventQueue != nil {
 		ev := e.last[0]
 		e.last = e.last[1:]
+		e.done()
 		if ev.Kind == EventClosed {
 			a.rx.Drop() // fragments whose rest will never come
 		}
@@ -124,7 +143,7 @@ func (a *Assoc) NextEvent() (Event, bool) {
 // NextPart returns the next message part if nothing else is to be told before it. A loop over NextPart before each NextEvent
 // tells everything in the same order and costs less: an Event is large, and parts come with each packet.
 func (a *Assoc) NextPart() (rx.Part, bool) {
-	if len(a.events.queue) > 0 {
+	if a.events.waiting() {
 		return rx.Part{}, false
 	}
 	return a.rx.NextPart()

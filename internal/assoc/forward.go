@@ -45,12 +45,12 @@ func (a *Assoc) handleForward(now mono.Time, in *inbound, c wire.Chunk) {
 		return
 	}
 	if !a.state.in(mayReceive) {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	f, err := wire.ParseForwardTSN(c)
 	if err != nil {
-		a.stats.Malformed++
+		a.note().Malformed++
 		return
 	}
 	in.data++ // it is answered like DATA

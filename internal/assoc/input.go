@@ -33,18 +33,18 @@ type inbound struct {
 func (a *Assoc) Handle(now mono.Time, from Arrival, pkt []byte) {
 	h, err := wire.ParseHeader(pkt)
 	if err != nil || a.state == Closed {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	in := inbound{from: from, pkt: pkt}
 	it := wire.Chunks(pkt)
 	c, ok := it.Next()
 	if !ok {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	if !a.tagFits(h.Tag, c) {
-		a.stats.BadTag++
+		a.note().BadTag++
 		return
 	}
 	a.arrived(now, &in)
@@ -87,8 +87,8 @@ func (a *Assoc) arrived(now mono.Time, in *inbound) {
 		}
 		return
 	}
-	p.Stats.PacketsReceived++
-	p.Stats.BytesReceived += uint64(len(in.pkt))
+	p.Traffic.PacketsReceived++
+	p.Traffic.BytesReceived += uint64(len(in.pkt))
 	in.path = p
 }
 
@@ -98,7 +98,7 @@ func (a *Assoc) walk(now mono.Time, in *inbound, it wire.ChunkIter, c wire.Chunk
 		a.chunk(now, in, c)
 	}
 	if it.Err() != nil {
-		a.stats.Malformed++
+		a.note().Malformed++
 	}
 	if in.data > 0 && a.state != Closed {
 		a.packetDone(now, in)
@@ -147,7 +147,7 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 	case wire.TypeInit, wire.TypeInitAck:
 		// Must stand alone (RFC 9260 section 6.10); the endpoint answers INIT, and an INIT ACK bundled is dropped with
 		// what follows.
-		a.stats.Discarded++
+		a.note().Discarded++
 		in.stop = true
 	default:
 		a.unknownChunk(in, c)
@@ -158,21 +158,21 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 // negotiated are unknown.
 func (a *Assoc) unknownChunk(in *inbound, c wire.Chunk) {
 	stop, report := c.Type.Unknown()
-	a.stats.UnknownChunks++
+	a.note().UnknownChunks++
 	in.stop = stop
 	if report && a.state >= CookieEchoed {
 		raw := c.Raw
 		if most := a.cfg.Payload - 32; len(raw) > most {
 			raw = raw[:most]
 		}
-		a.out.reply(replyError, in.from, wire.CauseUnrecognizedChunk, raw)
+		a.reply(replyError, in.from, wire.CauseUnrecognizedChunk, raw)
 	}
 }
 
 // handleData takes one DATA chunk (RFC 9260 section 6.2).
 func (a *Assoc) handleData(now mono.Time, in *inbound, c wire.Chunk) {
 	if !a.state.in(mayReceive) {
-		a.stats.Discarded++
+		a.note().Discarded++
 		in.stop = a.state == CookieWait || a.state == CookieEchoed
 		return
 	}
@@ -185,7 +185,7 @@ func (a *Assoc) handleData(now mono.Time, in *inbound, c wire.Chunk) {
 			a.abortWith(now, KindViolation, wire.CauseNoUserData, string(v[:]), "DATA without user data")
 			return
 		}
-		a.stats.Malformed++
+		a.note().Malformed++
 		return
 	}
 	in.data++
@@ -196,7 +196,7 @@ func (a *Assoc) handleData(now mono.Time, in *inbound, c wire.Chunk) {
 	case rx.BadStream:
 		var v [4]byte
 		binary.BigEndian.PutUint16(v[:], d.SID)
-		a.out.reply(replyError, in.from, wire.CauseInvalidStream, v[:])
+		a.reply(replyError, in.from, wire.CauseInvalidStream, v[:])
 	case rx.BadChunk:
 		a.abortWith(now, KindViolation, wire.CauseProtocolViolation, "inconsistent fragment", "fragments of a message contradict each other")
 	}
@@ -231,10 +231,10 @@ func (a *Assoc) handleError(now mono.Time, in *inbound, c wire.Chunk) {
 			return
 		}
 		if cause.Code == wire.CauseStaleCookie { // RFC 9260 section 5.2.6: only COOKIE-ECHOED minds
-			a.stats.Discarded++
+			a.note().Discarded++
 			continue
 		}
-		a.stats.RemoteErrors++
+		a.note().RemoteErrors++
 		a.events.add(Event{Kind: EventRemoteError, Cause: cause.Code, Reason: cause.Code.String(), Path: pathName(in.path),
 			Info: append([]byte(nil), cause.Value...)})
 	}
@@ -260,7 +260,7 @@ func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
 		}
 	}
 	if it.Err() != nil {
-		a.stats.Malformed++ // RFC 9260 section 3.3.7: an ABORT with a format error is dropped
+		a.note().Malformed++ // RFC 9260 section 3.3.7: an ABORT with a format error is dropped
 		return
 	}
 	if a.state == CookieWait {
@@ -282,7 +282,7 @@ func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
 			return
 		}
 		if !p.Confirmed() {
-			a.stats.ReflectedAborts++
+			a.note().ReflectedAborts++
 			a.retire(p, "the peer does not know this pair: its ABORT reflected our tag")
 			return
 		}
@@ -313,5 +313,5 @@ func pathName(p *path.Path) locator.Path {
 	if p == nil {
 		return locator.Path{}
 	}
-	return p.Path
+	return p.Name()
 }

@@ -49,7 +49,7 @@ func (a *Assoc) localFault(now mono.Time, p *path.Path, down bool, why string) {
 	} else {
 		// The timeout was doubled for a reason that is gone, and what was sent into the void need not wait for it.
 		p.RTO.ResetBackoff()
-		p.Drift = path.Drift{}
+		p.NotAdrift()
 		if a.tx.Timeout(p.ID) > 0 {
 			p.StopT3()
 		}
@@ -157,7 +157,7 @@ func (a *Assoc) quoted(q []byte) (init, ok bool) {
 
 // pathUnreachable takes a message about a path of an association that is up.
 func (a *Assoc) pathUnreachable(now mono.Time, p *path.Path, n *Notice) {
-	p.Stats.Unreachable++
+	p.Load().Unreachable++
 	if n.Kind == NoPort {
 		switch {
 		case !p.Confirmed():
@@ -168,7 +168,7 @@ func (a *Assoc) pathUnreachable(now mono.Time, p *path.Path, n *Notice) {
 			a.end(now, nil, 0)
 			return
 		case n.ByPeer:
-			a.fail(now, failure(KindAborted, 0, "on path "+p.Pair.String()+": "+n.Text))
+			a.fail(now, failure(KindAborted, 0, "on path "+p.Pair().String()+": "+n.Text))
 			return
 		}
 	}

@@ -50,7 +50,7 @@ func (a *Assoc) Largest() int {
 	}
 	if a.bulk && a.state == Established {
 		for _, p := range a.paths.All() {
-			if size := p.MTU.Trying(); size > n {
+			if size := p.Size().Trying(); size > n {
 				n = size
 			}
 		}
@@ -95,11 +95,11 @@ func (a *Assoc) openSized(size int, out *pktbuf.Batch) (b wire.Builder, ok bool)
 // commit seals the packet and accounts it to its path.
 func (a *Assoc) commit(now mono.Time, p *path.Path, b wire.Builder, out *pktbuf.Batch) {
 	pkt := b.Seal()
-	p.Stats.PacketsSent++
-	p.Stats.BytesSent += uint64(len(pkt))
+	p.Traffic.PacketsSent++
+	p.Traffic.BytesSent += uint64(len(pkt))
 	large := len(pkt) > p.Payload
 	if large {
-		p.Stats.Oversize++
+		p.Load().Oversize++
 	}
 	out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket, Peer: p.Dest(), Path: uint8(p.ID), NoDF: large})
 	a.stats.PacketsSent++
@@ -119,7 +119,7 @@ func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
 	} else {
 		budget = alt.Budget(now, a.tx.InFlight(alt.ID))
 	}
-	if budget <= 0 || a.probed >= 2 && p.Suspect.RestAt != 0 {
+	if budget <= 0 || a.probed >= 2 && p.Suspicion().RestAt != 0 {
 		return false
 	}
 	b, ok := a.openPacket(alt, out)
@@ -128,7 +128,7 @@ func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
 	}
 	n := 0
 	a.tx.NewPacket()
-	for budget > n && (a.probed < 2 || p.Suspect.RestAt == 0) {
+	for budget > n && (a.probed < 2 || p.Suspicion().RestAt == 0) {
 		g := tx.Grant{Now: now, Path: alt.ID, Budget: budget - n, Immediate: true}
 		if a.probed < 2 {
 			g.Budget = 1 // one chunk: the lowest TSN, then the tail
@@ -144,7 +144,7 @@ func (a *Assoc) emitProbes(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	alt.DataSent(now, n, true)
-	alt.Prompt = true
+	alt.Doubt().Prompt = true
 	a.commit(now, alt, b, out)
 	return true
 }
@@ -155,7 +155,7 @@ func (a *Assoc) emitCopies(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	var buf [locator.MaxPaths]*path.Path
-	for _, p := range a.paths.Best(now, a.redundant, buf[:0]) {
+	for _, p := range a.paths.Best(now, int(a.redundant), buf[:0]) {
 		if !a.tx.HasCopy(p.ID) {
 			continue
 		}
@@ -183,14 +183,14 @@ func (a *Assoc) emitCopies(now mono.Time, out *pktbuf.Batch) bool {
 // lost (RFC 9260 section 6.4): then SACKs alternate between the two. Several packets with duplicates that came in one batch
 // are answered once on each, which is still no more than one SACK per packet (section 6.2).
 type sackChoice struct {
-	dups int            // packets with duplicates since the last SACK
+	dups int16          // packets with duplicates since the last SACK
 	alt  bool           // the next SACK goes to an alternate
 	last locator.PathID // where the last one went
 }
 
 // note takes a packet with DATA. Duplicates that come by another path than the last SACK took are answered there first.
 func (s *sackChoice) note(dup bool, by locator.PathID) {
-	if dup {
+	if dup && s.dups < 1<<15-1 {
 		s.dups++
 		s.alt = s.alt && by == s.last
 	}
@@ -297,11 +297,11 @@ func (a *Assoc) emitOn(now mono.Time, p *path.Path, want, must, wished bool, out
 	}
 	if n > 0 {
 		p.DataSent(now, n, resent)
-		p.Prompt = false
+		p.Doubt().Prompt = false
 		a.busy, a.zwpDue = true, false
 		a.noteBulk(p)
 		if a.zwp > 0 {
-			p.StretchT3(now, a.zwp)
+			p.StretchT3(now, int(a.zwp))
 		}
 	}
 	a.commit(now, p, b, out)
@@ -349,7 +349,7 @@ func (a *Assoc) emitTrial(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	for _, p := range a.paths.All() {
-		if !p.Mon.AwaitsData() || now.Before(p.Trial.Next) || p.Down() || a.paths.Retired(p) {
+		if !p.Mon.AwaitsData() || now.Before(p.Doubt().Trial.Next) || p.Down() || a.paths.Retired(p) {
 			continue
 		}
 		b, ok := a.openPacket(p, out)
@@ -362,7 +362,7 @@ func (a *Assoc) emitTrial(now mono.Time, out *pktbuf.Batch) bool {
 			continue
 		}
 		p.Tried(now)
-		p.Stats.DataResent += uint64(n)
+		p.Load().DataResent += uint64(n)
 		a.commit(now, p, b, out)
 		return true
 	}
@@ -421,7 +421,7 @@ func (a *Assoc) choose(now mono.Time) {
 		return
 	}
 	from := a.paths.Current()
-	if to := a.paths.Data(now); from != nil && to != from && from.State() != heartbeat.Active && from.Drift == (path.Drift{}) {
+	if to := a.paths.Data(now); from != nil && to != from && from.State() != heartbeat.Active && from.Adrift() == (path.Drift{}) {
 		a.failover(now, from)
 	}
 }
@@ -432,10 +432,10 @@ func (a *Assoc) noteChoice() {
 	if !ok {
 		return
 	}
-	ev := Event{Kind: EventPrimary, Path: c.To.Path, Reason: c.Why.String()}
+	ev := Event{Kind: EventPrimary, Path: c.To.Name(), Reason: c.Why.String()}
 	if c.From != nil {
-		ev.Prev = c.From.Path
-		a.stats.PathChanges++
+		ev.Prev = c.From.Name()
+		a.note().PathChanges++
 	}
 	a.events.add(ev)
 }

@@ -39,7 +39,7 @@ func (a *Assoc) SetParams(p Params) {
 	c.MaxSegment, c.NoFragments, c.Scheduler = p.MaxSegment, p.NoFragments, p.Scheduler
 	a.tx.SetScheduler(p.Scheduler)
 	for _, q := range a.paths.All() {
-		q.RTO.SetConfig(p.RTO)
+		q.RTO.SetConfig(&c.RTO)
 	}
 	a.rx.SetSack(p.SackDelay, p.SackEvery)
 }
@@ -48,6 +48,7 @@ func (a *Assoc) SetParams(p Params) {
 func (a *Assoc) ownConfig() *Config {
 	if !a.cfgOwned {
 		c := *a.cfg
+		c.fillPaths()
 		a.cfg, a.cfgOwned = &c, true
 	}
 	return a.cfg

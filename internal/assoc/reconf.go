@@ -244,12 +244,12 @@ func (a *Assoc) reconfExpired(now mono.Time) {
 // handleReconf takes a RE-CONFIG chunk (RFC 6525 section 5.2.1).
 func (a *Assoc) handleReconf(now mono.Time, c wire.Chunk) {
 	if !a.cfg.reconfig() || !a.state.Open() {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	v, err := wire.ParseReconfig(c)
 	if err != nil {
-		a.stats.Malformed++
+		a.note().Malformed++
 		return
 	}
 	fresh := false
@@ -266,7 +266,7 @@ func (a *Assoc) handleReconf(now mono.Time, c wire.Chunk) {
 func (a *Assoc) reconfRequest(now mono.Time, p wire.Param, fresh *bool) bool {
 	rsn, ok := requestNumber(p)
 	if !ok {
-		a.stats.Malformed++
+		a.note().Malformed++
 		return false
 	}
 	r := a.reconfig()

@@ -24,12 +24,12 @@ func (a *Assoc) searching() bool { return a.cfg.MaxPayload > a.cfg.Payload && a.
 
 // noteBulk begins the search on every path once one of them has carried enough.
 func (a *Assoc) noteBulk(p *path.Path) {
-	if a.bulk || p.Stats.DataSent < searchAfter || a.cfg.MaxPayload <= a.cfg.Payload {
+	if a.bulk || p.Load().DataSent < searchAfter || a.cfg.MaxPayload <= a.cfg.Payload {
 		return
 	}
 	a.bulk = true
 	for _, q := range a.paths.All() {
-		q.MTU.Init(q.Payload, a.cfg.MaxPayload)
+		q.Size().Init(q.Payload, a.cfg.MaxPayload)
 	}
 }
 
@@ -39,10 +39,10 @@ func (a *Assoc) emitSearch(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	for _, p := range a.paths.All() {
-		if p.State() != heartbeat.Active || a.paths.Retired(p) || p.Suspect.Since != 0 {
+		if p.State() != heartbeat.Active || a.paths.Retired(p) || p.Suspected() {
 			continue
 		}
-		size, ok := p.MTU.Due(now)
+		size, ok := p.Size().Due(now)
 		if !ok {
 			continue
 		}
@@ -55,12 +55,12 @@ func (a *Assoc) emitSearch(now mono.Time, out *pktbuf.Batch) bool {
 		if !a.appendSearch(p, size, &b) {
 			continue
 		}
-		p.SizeAt = now
-		p.MTU.Sent(size)
+		p.Size().At = now
+		p.Size().Sent(size)
 		pkt := b.Seal()
-		p.Stats.PacketsSent++
-		p.Stats.BytesSent += uint64(len(pkt))
-		p.Stats.SizeProbes++
+		p.Traffic.PacketsSent++
+		p.Traffic.BytesSent += uint64(len(pkt))
+		p.Load().SizeProbes++
 		a.stats.PacketsSent++
 		out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket, Peer: p.Dest(), Path: uint8(p.ID)})
 		return true
@@ -72,13 +72,13 @@ func (a *Assoc) emitSearch(now mono.Time, out *pktbuf.Batch) bool {
 const sizeMark = 1
 
 func (a *Assoc) appendSearch(p *path.Path, size int, b *wire.Builder) bool {
-	p.SizeNonce = a.cfg.Random()
+	p.Size().Nonce = a.cfg.Random()
 	var small [infoLen]byte
 	info := small[:]
 	if !a.peer.Pad {
 		info = make([]byte, size-b.Len()-2*wire.ChunkHeaderLen) // a handful in an association's life
 	}
-	binary.BigEndian.PutUint64(info, p.SizeNonce)
+	binary.BigEndian.PutUint64(info, p.Size().Nonce)
 	info[8], info[9] = byte(p.ID), sizeMark
 	binary.BigEndian.PutUint16(info[10:], uint16(size))
 	return b.Heartbeat(info) && (!a.peer.Pad || b.PadTo(size))
@@ -87,32 +87,33 @@ func (a *Assoc) appendSearch(p *path.Path, size int, b *wire.Builder) bool {
 // sizeAnswered takes the answer to a size probe: the path carries packets of that size.
 func (a *Assoc) sizeAnswered(now mono.Time, info []byte) {
 	p := a.paths.Get(locator.PathID(info[8]))
-	if p == nil || p.SizeNonce == 0 || p.SizeNonce != binary.BigEndian.Uint64(info) {
-		a.stats.Discarded++
+	if p == nil || p.Size().Nonce == 0 || p.Size().Nonce != binary.BigEndian.Uint64(info) {
+		a.note().Discarded++
 		return
 	}
-	p.SizeNonce, p.SizeAt = 0, 0
-	if p.MTU.Acked(now, int(binary.BigEndian.Uint16(info[10:]))) {
-		p.Resize(p.MTU.Size())
+	s := p.Size()
+	s.Nonce, s.At = 0, 0
+	if s.Acked(now, int(binary.BigEndian.Uint16(info[10:]))) {
+		p.Resize(s.Size())
 	}
 }
 
 // searchDeadline returns when the search on a path wants attention.
 func (a *Assoc) searchDeadline(p *path.Path) mono.Time {
 	switch {
-	case !a.searching() || a.state != Established || p.State() != heartbeat.Active || p.Suspect.Since != 0:
+	case !a.searching() || a.state != Established || p.State() != heartbeat.Active || p.Suspected():
 		return 0
-	case p.SizeAt != 0:
-		return p.SizeAt.Add(p.RTO.RTO())
+	case p.Size().At != 0:
+		return p.Size().At.Add(p.RTO.RTO())
 	}
-	return p.MTU.Next()
+	return p.Size().Next()
 }
 
 // searchTimeout takes an unanswered size probe.
 func (a *Assoc) searchTimeout(now mono.Time, p *path.Path) {
-	if p.SizeAt != 0 && now.Sub(p.SizeAt) >= p.RTO.RTO() {
-		p.SizeAt, p.SizeNonce = 0, 0
-		p.MTU.Lost(now, p.RTO.RTO())
+	if s := p.Sizing(); s != nil && s.At != 0 && now.Sub(s.At) >= p.RTO.RTO() {
+		s.At, s.Nonce = 0, 0
+		s.Lost(now, p.RTO.RTO())
 	}
 }
 
@@ -122,22 +123,22 @@ func (a *Assoc) TooBig(now mono.Time, id locator.PathID, size int) {
 	if p == nil || a.state == Closed {
 		return
 	}
-	p.Stats.TooBig++
+	p.Load().TooBig++
 	a.knowSize(p)
-	if !p.MTU.Refused(now, size) {
-		p.SizeAt, p.SizeNonce = 0, 0
+	if s := p.Size(); !s.Refused(now, size) {
+		s.At, s.Nonce = 0, 0
 		return
 	}
 	if a.smaller(now, p, size-1, "the link takes no packets that large") {
 		// It did not leave. Chunks cut before travel in packets that IP may fragment.
-		a.stats.Retargeted += uint64(a.tx.RetargetSince(p.ID, p.LastData(), wholeFlight))
+		a.retargeted(a.tx.RetargetSince(p.ID, p.LastData(), wholeFlight))
 	}
 }
 
 // tooBig takes a validated ICMP message about a path, which says that IP packets of mtu bytes pass. Tag or not, it is a hint
 // (RFC 8899 section 4.6.2): the search asks the path itself.
 func (a *Assoc) tooBig(now mono.Time, p *path.Path, mtu int, text string) {
-	p.Stats.TooBig++
+	p.Load().TooBig++
 	if mtu != 0 && mtu < p.MinMTU() {
 		return // no link is that small, or none that DF could do anything for
 	}
@@ -146,18 +147,19 @@ func (a *Assoc) tooBig(now mono.Time, p *path.Path, mtu int, text string) {
 	if mtu > 0 {
 		size = p.PayloadOf(mtu)
 	}
-	probing := p.MTU.Probing()
-	if p.MTU.Hint(now, size) {
+	s := p.Size()
+	probing := s.Probing()
+	if s.Hint(now, size) {
 		a.smaller(now, p, size, text)
-	} else if probing && !p.MTU.Probing() {
-		p.SizeAt, p.SizeNonce = 0, 0
+	} else if probing && !s.Probing() {
+		s.At, s.Nonce = 0, 0
 	}
 }
 
 // knowSize lets a search that has not begun know the size in use.
 func (a *Assoc) knowSize(p *path.Path) {
-	if p.MTU.Size() == 0 {
-		p.MTU.Init(p.Payload, p.Payload)
+	if s := p.Size(); s.Size() == 0 {
+		s.Init(p.Payload, p.Payload)
 	}
 }
 
@@ -165,7 +167,7 @@ func (a *Assoc) smaller(now mono.Time, p *path.Path, most int, why string) bool 
 	if !p.TooBig(now, most) {
 		return false
 	}
-	a.stats.Shrunk++
-	a.events.add(Event{Kind: EventPath, Path: p.Path, From: p.State(), To: p.State(), Reason: "packets become small: " + why})
+	a.note().Shrunk++
+	a.events.add(Event{Kind: EventPath, Path: p.Name(), From: p.State(), To: p.State(), Reason: "packets become small: " + why})
 	return true
 }

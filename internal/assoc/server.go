@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/go-multihome/multihome/internal/cc"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/path"
 	"github.com/go-multihome/multihome/internal/serial"
@@ -61,7 +60,7 @@ func (a *Assoc) takeCookie(ck *Cookie) {
 // the table of RFC 9260 section 5.2.4.
 func (a *Assoc) HandleCookie(now mono.Time, from Arrival, pkt []byte, ck *Cookie) {
 	if a.state == Closed {
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	mine := ck.MyTag == a.myTag
@@ -77,12 +76,12 @@ func (a *Assoc) HandleCookie(now mono.Time, from Arrival, pkt []byte, ck *Cookie
 	case !its && ck.TieMy == a.myTag && ck.TiePeer == a.peerTag && ck.TieMy != 0: // A: the peer restarted
 		if a.state == ShutdownAckSent {
 			a.out.shutAck = true
-			a.out.reply(replyError, from, wire.CauseCookieInShutdown, nil)
+			a.reply(replyError, from, wire.CauseCookieInShutdown, nil)
 			return
 		}
 		a.restart(now, ck)
 	default: // C: a late cookie
-		a.stats.Discarded++
+		a.note().Discarded++
 		return
 	}
 	if a.state == Closed {
@@ -90,7 +89,7 @@ func (a *Assoc) HandleCookie(now mono.Time, from Arrival, pkt []byte, ck *Cookie
 	}
 	in := inbound{from: from, pkt: pkt}
 	a.arrived(now, &in)
-	a.out.reply(replyCookieAck, from, 0, nil)
+	a.reply(replyCookieAck, from, 0, nil)
 	it := wire.Chunks(pkt)
 	it.Next()
 	if c, ok := it.Next(); ok {
@@ -167,9 +166,9 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 	for _, p := range a.paths.All() {
 		p.StopT3()
 		p.RestartCC(now)
-		p.RTO.Init(a.cfg.RTO)
+		p.RTO.Init(&a.cfg.RTO)
 		p.Mon.Init(&a.cfg.Heartbeat, now.Std(), p.Confirmed()) // nobody answers the old heartbeats
-		p.Suspect = path.Suspicion{Floor: now}
+		p.Doubt().Suspect = path.Suspicion{Floor: now}
 	}
 	if p := a.paths.Find(ck.From.Local, ck.From.Peer); p != nil {
 		a.confirm(now, p)
@@ -182,7 +181,7 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 	a.probing = -1
 	a.identify()
 	a.watchFault(now)
-	a.stats.Restarts++
+	a.note().Restarts++
 	a.events.add(Event{Kind: EventRestart, Unsent: unsent})
 }
 
@@ -232,30 +231,29 @@ func isDialled(dialled []locator.Locator, l locator.Locator) bool {
 	return false
 }
 
-func (a *Assoc) pathConfig() path.Config {
-	c := a.cfg
-	return path.Config{
-		RTO: c.RTO, Heartbeat: &c.Heartbeat, Payload: c.Payload,
-		Congestion: c.Congestion, MaxBurst: c.MaxBurst, NoPacing: c.NoPacing,
-		CC: cc.Config{InitialPackets: c.InitialPackets, Limit: c.SlowStart, DelayExit: !c.NoDelayExit, Plain: c.PlainRecovery},
+// localAt returns the local locator of a pair where it does not change: in the endpoint's pool, nearly always.
+func (a *Assoc) localAt(socket int, l locator.Locator) *locator.Locator {
+	if socket < len(a.local) && a.local[socket] == l {
+		return &a.local[socket]
 	}
+	own := l
+	return &own
 }
 
 // addPath adds an unconfirmed path and tells of it; nil when there is no room.
 func (a *Assoc) addPath(now mono.Time, pair locator.Pair, socket int, dialled bool) *path.Path {
 	n := a.paths.Len()
 	if n >= a.cfg.MaxPaths {
-		a.stats.NoRoomForPath++
+		a.note().NoRoomForPath++
 		return a.paths.Find(socket, pair.Peer.AddrPort())
 	}
-	cfg := a.pathConfig()
-	p := a.paths.Add(&cfg, pair, socket, now, false)
+	p := a.paths.Add(a.cfg.forPaths(), a.localAt(socket, pair.Local), pair.Peer, socket, now, false)
 	if p == nil || a.paths.Len() == n {
 		return p
 	}
 	p.Dialled = dialled
 	a.identify()
-	a.events.add(Event{Kind: EventPeerLocator, Path: p.Path})
+	a.events.add(Event{Kind: EventPeerLocator, Path: p.Name()})
 	if a.localFaulty(socket) {
 		a.localFault(now, p, true, "")
 	}

@@ -12,26 +12,36 @@ import (
 
 // Counters count what an association saw and did. Sizes are bytes.
 type Counters struct {
+	Packets
+	Notes
+}
+
+// Packets are what every association counts.
+type Packets struct {
 	PacketsSent, PacketsReceived uint64
 	InitsSent                    uint64
-	Discarded                    uint64 // packets or chunks that did not fit the state
-	BadTag                       uint64
-	Malformed                    uint64
-	UnknownChunks                uint64
-	RemoteErrors                 uint64 // ERROR causes received
-	ReflectedAborts              uint64 // pairs ended by an ABORT that reflected our tag
-	NoRoomForPath                uint64 // candidate pairs beyond MaxPaths
-	PortChanges                  uint64 // UDP port changes of the peer that were confirmed
-	StaleSacks                   uint64
-	DupTSNs                      uint64 // duplicate TSNs the peer reported
-	Spurious                     uint64 // chunks resent although the first copy had arrived
-	Retargeted                   uint64 // chunks moved to another path by a failover
-	PathChanges                  uint64 // times data moved to another path
-	Restarts                     uint64 // the peer restarted
-	Shrunk                       uint64 // times a path was reduced to small packets: data was stuck, or a link or an ICMP message said so
-	IllegalMoves                 uint64 // of the state: a mistake of this package, please report
-	Stalls                       uint64 // timers found so late that this process must have slept
-	RepliesDropped               uint64
+}
+
+// Notes are what happens to few, or not often.
+type Notes struct {
+	Discarded       uint64 // packets or chunks that did not fit the state
+	BadTag          uint64
+	Malformed       uint64
+	UnknownChunks   uint64
+	RemoteErrors    uint64 // ERROR causes received
+	ReflectedAborts uint64 // pairs ended by an ABORT that reflected our tag
+	NoRoomForPath   uint64 // candidate pairs beyond MaxPaths
+	PortChanges     uint64 // UDP port changes of the peer that were confirmed
+	StaleSacks      uint64
+	DupTSNs         uint64 // duplicate TSNs the peer reported
+	Spurious        uint64 // chunks resent although the first copy had arrived
+	Retargeted      uint64 // chunks moved to another path by a failover
+	PathChanges     uint64 // times data moved to another path
+	Restarts        uint64 // the peer restarted
+	Shrunk          uint64 // times a path was reduced to small packets: data was stuck, or a link or an ICMP message said so
+	IllegalMoves    uint64 // of the state: a mistake of this package, please report
+	Stalls          uint64 // timers found so late that this process must have slept
+	RepliesDropped  uint64
 }
 
 // Stats are the counters of an association with those of its receiver.
@@ -42,9 +52,26 @@ type Stats struct {
 
 // Stats returns the counters.
 func (a *Assoc) Stats() Stats {
-	s := Stats{Counters: a.stats, RX: a.rx.Stats()}
-	s.RepliesDropped = a.out.dropped
+	s := Stats{Counters: Counters{Packets: a.stats}, RX: a.rx.Stats()}
+	if a.notes != nil {
+		s.Notes = *a.notes
+	}
 	return s
+}
+
+// note is for counting.
+func (a *Assoc) note() *Notes {
+	if a.notes == nil {
+		a.notes = new(Notes)
+	}
+	return a.notes
+}
+
+// retargeted counts chunks that a failover moved.
+func (a *Assoc) retargeted(chunks int) {
+	if chunks > 0 {
+		a.note().Retargeted += uint64(chunks)
+	}
 }
 
 // PathInfo is what can be told about a path.
@@ -74,10 +101,10 @@ func (a *Assoc) Paths(buf []PathInfo) []PathInfo {
 	for _, p := range a.paths.All() {
 		window, slow := p.Window()
 		buf = append(buf, PathInfo{
-			Path: p.Path, State: p.State(), Since: p.Mon.Since(), Primary: p == a.paths.Primary(), Current: p == cur,
-			Retired: a.paths.Retired(p), Suspected: p.Suspect.Since != 0, Errors: p.Mon.Errors(), SRTT: p.RTO.SRTT(),
+			Path: p.Name(), State: p.State(), Since: p.Mon.Since(), Primary: p == a.paths.Primary(), Current: p == cur,
+			Retired: a.paths.Retired(p), Suspected: p.Suspected(), Errors: p.Mon.Errors(), SRTT: p.RTO.SRTT(),
 			RTT: p.RTO.MinRTT(), RTO: p.RTO.RTO(), Window: window, SlowStart: slow,
-			InFlight: a.tx.InFlight(p.ID), Payload: p.Payload, Stats: p.Stats, Heartbeats: p.Mon.Stats(), Watch: p.Mon.Config(),
+			InFlight: a.tx.InFlight(p.ID), Payload: p.Payload, Stats: p.Stats(), Heartbeats: p.Mon.Stats(), Watch: p.Mon.Config(),
 		})
 	}
 	return buf

@@ -31,7 +31,7 @@ func (a *Assoc) abortWith(now mono.Time, k Kind, cause wire.CauseCode, text, det
 		return
 	}
 	if a.state >= Established || a.state == CookieEchoed {
-		a.out.abort, a.out.cause, a.out.text = 2, cause, text
+		a.out.abort, a.out.cause = 2, &abortCause{cause, text}
 	}
 	a.fail(now, failure(k, cause, detail))
 }
@@ -81,7 +81,7 @@ func (a *Assoc) progressShutdown(now mono.Time) {
 // suspected reports whether the path for data has been silent for too long, so that control should not be left to it.
 func (a *Assoc) suspected(now mono.Time) bool {
 	p := a.paths.Data(now)
-	return p != nil && p.Suspect.Since != 0
+	return p != nil && p.Suspected()
 }
 
 func (a *Assoc) startT2(now mono.Time) {
@@ -116,7 +116,7 @@ func (a *Assoc) t2Expired(now mono.Time) {
 	}
 	p.RTO.Backoff()
 	a.errors++
-	if a.errors > a.cfg.AssocMaxRetrans {
+	if int(a.errors) > a.cfg.AssocMaxRetrans {
 		a.fail(now, failure(KindUnreachable, 0, "SHUTDOWN was not answered; "+a.describePaths(now)))
 		return
 	}
@@ -174,7 +174,7 @@ func (a *Assoc) emitStop(now mono.Time, out *pktbuf.Batch) bool {
 func (a *Assoc) handleShutdown(now mono.Time, in *inbound, c wire.Chunk) {
 	cum, err := wire.ParseShutdown(c)
 	if err != nil {
-		a.stats.Malformed++
+		a.note().Malformed++
 		return
 	}
 	a.out.back = in.path
@@ -214,7 +214,7 @@ func (a *Assoc) bothShutDown(now mono.Time) {
 func (a *Assoc) handleShutdownAck(now mono.Time, in *inbound, tag uint32) {
 	switch a.state {
 	case ShutdownSent, ShutdownAckSent:
-		a.out.reply(replyShutdownComplete, in.from, 0, nil)
+		a.reply(replyShutdownComplete, in.from, 0, nil)
 		if a.state == ShutdownSent {
 			a.events.add(Event{Kind: EventPeerClosed, Answer: true})
 		}
@@ -222,7 +222,7 @@ func (a *Assoc) handleShutdownAck(now mono.Time, in *inbound, tag uint32) {
 		a.end(now, nil, 0)
 	case CookieWait, CookieEchoed:
 		// As if out of the blue (RFC 9260 section 8.5.1 E): the peer ends an association we know no more.
-		a.out.tagged(replyOOTBComplete, in.from, tag, 0)
+		a.tagged(replyOOTBComplete, in.from, tag, 0)
 		in.stop = true
 	}
 }
@@ -258,8 +258,8 @@ func (a *Assoc) emitAbort(now mono.Time, out *pktbuf.Batch) bool {
 	if !b.Abort(false) {
 		return false
 	}
-	if a.out.cause != 0 {
-		b.CauseCut(a.out.cause, []byte(a.out.text))
+	if a.out.cause.code != 0 {
+		b.CauseCut(a.out.cause.code, []byte(a.out.cause.text))
 	}
 	a.commit(now, p, b, out)
 	return true

@@ -116,7 +116,7 @@ func (a *Assoc) Timeout(now mono.Time) {
 func (a *Assoc) applyLosses(now mono.Time, sc *ackScratch) {
 	for i, p := range a.paths.All() {
 		if pa := &sc.res.Paths[i]; pa.Lost > 0 {
-			p.Stats.Lost += uint64(pa.Lost)
+			p.Load().Lost += uint64(pa.Lost)
 			p.CC().OnLoss(lossOf(now, pa, a.tx.InFlight(p.ID)))
 			if a.tx.InFlight(p.ID) == 0 {
 				p.StopT3()
@@ -153,7 +153,7 @@ func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
 	if flight == 0 {
 		return
 	}
-	p.Stats.Timeouts++
+	p.Load().Timeouts++
 	rto := p.RTO.RTO()
 	if a.peerWindow == 0 && a.lastSack >= p.LastData() {
 		// A zero window probe that was answered "still zero" is no error and says nothing about the path's capacity; but
@@ -169,7 +169,7 @@ func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
 		return
 	}
 	a.stuck(now, p)
-	if a.stalled++; a.stalled > 2*a.cfg.AssocMaxRetrans {
+	if a.stalled++; int(a.stalled) > 2*a.cfg.AssocMaxRetrans {
 		// Heartbeats keep the error counters at zero (RFC 9260 section 8.1), yet no data passes on any path.
 		a.fail(now, failure(KindUnreachable, 0, "data makes no progress though heartbeats are answered; "+a.describePaths(now)))
 		return

@@ -48,7 +48,7 @@ func (a *Assoc) Send(now mono.Time, m *tx.Message) error {
 		return ErrTooLarge
 	}
 	if m.Redundant {
-		a.redundant = a.cfg.RedundantPaths
+		a.redundant = int16(min(a.cfg.RedundantPaths, locator.MaxPaths))
 	}
 	return a.tx.Push(m)
 }
@@ -138,7 +138,7 @@ func (a *Assoc) SendFailed(now mono.Time, id locator.PathID, full bool) {
 		p.SocketFull(now)
 		return
 	}
-	p.Stats.SendErrors++
+	p.Load().SendErrors++
 	a.verdict(now, p, p.Mon.SendFailed(now.Std()))
 	a.refused(now, p)
 }
@@ -170,7 +170,7 @@ func (a *Assoc) describePaths(now mono.Time) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(p.Pair.String())
+		b.WriteString(p.Pair().String())
 		b.WriteString(" ")
 		b.WriteString(p.State().String())
 		if p.State() != heartbeat.Unconfirmed {

@@ -43,7 +43,7 @@ func (a *Assoc) verdictFor(now mono.Time, p *path.Path, v heartbeat.Verdict, why
 		a.askFailed(now)
 	}
 	if v.To == heartbeat.Active {
-		p.Drift = path.Drift{}
+		p.NotAdrift()
 	}
 	if v.Reason == heartbeat.Confirmed {
 		p.RestartCC(now)
@@ -52,14 +52,14 @@ func (a *Assoc) verdictFor(now mono.Time, p *path.Path, v heartbeat.Verdict, why
 	if why != "" {
 		reason += ": " + why
 	}
-	a.events.add(Event{Kind: EventPath, Path: p.Path, From: v.From, To: v.To, Reason: reason})
+	a.events.add(Event{Kind: EventPath, Path: p.Name(), From: v.From, To: v.To, Reason: reason})
 }
 
 // failover moves what is outstanding on p to the paths that remain. Their congestion windows say how fast.
 func (a *Assoc) failover(now mono.Time, p *path.Path) {
 	a.endProbe(p)
-	p.Drift = path.Drift{}
-	a.stats.Retargeted += uint64(a.tx.Retarget(p.ID))
+	p.NotAdrift()
+	a.retargeted(a.tx.Retarget(p.ID))
 	if a.tx.InFlight(p.ID) == 0 {
 		p.StopT3()
 	}
@@ -73,7 +73,7 @@ func (a *Assoc) countError(now mono.Time, p *path.Path) {
 	}
 	a.erred = now
 	a.errors++
-	if a.errors > a.cfg.AssocMaxRetrans {
+	if int(a.errors) > a.cfg.AssocMaxRetrans {
 		a.fail(now, failure(KindUnreachable, 0, a.describePaths(now)))
 	}
 }
@@ -84,7 +84,7 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 	if a.cfg.NoProbeTimeout || p.State() != heartbeat.Active || !a.state.in(maySend) {
 		return 0
 	}
-	if s := &p.Suspect; s.Since != 0 {
+	if s := p.Suspicion(); s.Since != 0 {
 		at := s.Since.Add(a.arbitration(p))
 		if int(a.probing) == int(p.ID) && a.tx.HasProbe() {
 			at = mono.Min(at, s.RestAt)
@@ -95,23 +95,24 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 	if !ok || a.peerWindow == 0 {
 		return 0 // with a closed window the next look is T3-rtx's business (RFC 9260 section 6.1 A)
 	}
+	tr := p.Doubt()
 	pto := p.RTO.PTO(0)
 	at := oldest.Add(pto)
-	if !p.Prompt {
+	if !tr.Prompt {
 		// The SACK of a lone packet may be held back, until another one follows (RFC 9260 section 6.2).
 		at = at.Add(peerSackDelay)
 		if second, ok := a.tx.Second(p.ID, p.Payload); ok {
 			at = min(at, second.Add(pto))
 		}
 	}
-	if f := p.Suspect.Floor; f != 0 {
+	if f := tr.Suspect.Floor; f != 0 {
 		// Questions that heartbeats answer and data does not are asked less and less often.
-		at = max(at, f.Add(pto<<min(max(0, p.Stuck-stuckShrink), 8)))
+		at = max(at, f.Add(pto<<min(max(0, tr.Stuck-stuckShrink), 8)))
 	}
 	if a.tx.CutShort() {
 		at = max(at, a.lastSack.Add(pto)) // the oldest may have arrived, and the peer have no room to say so
 	}
-	if p.Heard > oldest {
+	if tr.Heard > oldest {
 		// Something sent later came through and was answered on this path: a packet was lost, not the path, and the
 		// reordering timer knows when to say so.
 		if t, ok := a.tx.RackDeadline(); ok {
@@ -124,16 +125,19 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 // arbitration is how long a suspected path has to answer the question asked of it: another probe timeout, doubled each
 // time nobody answered at all.
 func (a *Assoc) arbitration(p *path.Path) time.Duration {
-	return max(p.RTO.PTO(0), minArbitration, p.Suspect.Late) << min(p.Suspect.Rounds, 8)
+	return max(p.RTO.PTO(0), minArbitration, p.Suspicion().Late) << min(p.Suspicion().Rounds, 8)
 }
 
 // stillAsked takes an acknowledgement by a suspected path of something sent before the question was asked. That was on the
 // way already and says nothing of what followed: while that is overdue the question stands. The answer is given as long as
 // this acknowledgement took, and a little.
 func (a *Assoc) stillAsked(now mono.Time, p *path.Path, sent mono.Time) bool {
-	s := &p.Suspect
+	if !p.Suspected() {
+		return false
+	}
+	s := &p.Doubt().Suspect
 	oldest, ok := a.tx.Oldest(p.ID)
-	if s.Since == 0 || sent >= s.Since || !ok || now.Before(oldest.Add(p.RTO.PTO(0))) {
+	if sent >= s.Since || !ok || now.Before(oldest.Add(p.RTO.PTO(0))) {
 		return false
 	}
 	if sent != 0 { // zero: what arrived was copied when the question was asked
@@ -157,11 +161,11 @@ const lateTimer = 50 * time.Millisecond
 func (a *Assoc) probeTimeout(now, due mono.Time, p *path.Path) {
 	if now.Sub(due) > lateTimer {
 		// We slept, not the path: what has arrived meanwhile waits in the sockets. Ask again from here.
-		p.Suspect = path.Suspicion{Floor: now}
-		a.stats.Stalls++
+		p.Doubt().Suspect = path.Suspicion{Floor: now}
+		a.note().Stalls++
 		return
 	}
-	s := &p.Suspect
+	s := &p.Doubt().Suspect
 	if s.Since == 0 {
 		a.suspect(now, p)
 		return
@@ -181,11 +185,12 @@ func (a *Assoc) probeTimeout(now, due mono.Time, p *path.Path) {
 // suspect asks the silent path by a heartbeat and lets the best alternate carry copies of what is outstanding: which
 // answer comes back tells whether the path or a packet was lost.
 func (a *Assoc) suspect(now mono.Time, p *path.Path) {
-	p.Stats.ProbeTimeouts++
+	p.Load().ProbeTimeouts++
 	if a.stuck(now, p) {
 		return
 	}
-	p.Suspect = path.Suspicion{Since: now, Floor: p.Suspect.Floor}
+	s := &p.Doubt().Suspect
+	*s = path.Suspicion{Since: now, Floor: s.Floor}
 	p.Mon.Probe(now.Std())
 	alt := a.paths.Alternate(now, p, true)
 	if alt == nil {
@@ -193,8 +198,8 @@ func (a *Assoc) suspect(now mono.Time, p *path.Path) {
 		a.probeTail(now, p)
 		return
 	}
-	p.Suspect.Alt = alt.ID
-	p.Suspect.RestAt = now.Add(max(probeRest, p.RTO.PTO(0)/2))
+	s.Alt = alt.ID
+	s.RestAt = now.Add(max(probeRest, p.RTO.PTO(0)/2))
 	a.probed = 0
 	if a.probing >= 0 {
 		a.tx.StopProbe(locator.PathID(a.probing))
@@ -217,7 +222,7 @@ const (
 // probeTail sends the lowest and the highest TSN once more on the silent path itself when there is no other: a tail that was
 // lost is mended a timeout earlier (compare RFC 8985 section 7). The window does not move for it.
 func (a *Assoc) probeTail(now mono.Time, p *path.Path) {
-	p.Suspect.RestAt = now.Add(time.Hour) // never the rest
+	p.Doubt().Suspect.RestAt = now.Add(time.Hour) // never the rest
 	a.probed = 0
 	if a.probing >= 0 {
 		a.tx.StopProbe(locator.PathID(a.probing))
@@ -241,18 +246,19 @@ func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
 	if a.peerWindow == 0 {
 		return false // the peer drops what it has no room for
 	}
-	if p.Stuck++; p.Stuck == 1 {
-		p.StuckAt = now
+	t := p.Doubt()
+	if t.Stuck++; t.Stuck == 1 {
+		t.StuckAt = now
 	}
-	if now.Sub(p.StuckAt) < max(stuckTime, 3*p.RTO.PTO(0)) {
+	if now.Sub(t.StuckAt) < max(stuckTime, 3*p.RTO.PTO(0)) {
 		return false // many short rounds on a busy machine are no long time
 	}
 	switch {
-	case p.Stuck >= stuckShrink && p.Shrink(now):
-		a.stats.Shrunk++
-		a.events.add(Event{Kind: EventPath, Path: p.Path, From: p.State(), To: p.State(), Reason: "data is stuck though heartbeats are answered: packets become small"})
-	case p.Stuck >= stuckLeave && !a.cfg.NoProbeTimeout && a.paths.Alternate(now, p, true) != nil:
-		p.Stuck = stuckShrink
+	case t.Stuck >= stuckShrink && p.Shrink(now):
+		a.note().Shrunk++
+		a.events.add(Event{Kind: EventPath, Path: p.Name(), From: p.State(), To: p.State(), Reason: "data is stuck though heartbeats are answered: packets become small"})
+	case t.Stuck >= stuckLeave && !a.cfg.NoProbeTimeout && a.paths.Alternate(now, p, true) != nil:
+		t.Stuck = stuckShrink
 		a.verdict(now, p, p.Mon.Stuck(now.Std()))
 		return true
 	}
@@ -265,7 +271,7 @@ const probeRest = 2 * time.Millisecond
 
 // cleared ends the suspicion of a path that answered.
 func (a *Assoc) cleared(now mono.Time, p *path.Path) {
-	if p.Suspect.Since == 0 {
+	if !p.Suspected() {
 		return
 	}
 	p.Cleared(now)
@@ -287,10 +293,10 @@ func (a *Assoc) answered(now mono.Time, by *path.Path) {
 		return
 	}
 	for _, p := range a.paths.All() {
-		s := &p.Suspect
-		if p == by || s.Since == 0 {
+		if p == by || !p.Suspected() {
 			continue
 		}
+		s := &p.Doubt().Suspect
 		s.AltAnswers = true
 		if p.State() == heartbeat.Active && now.Sub(s.Since) >= a.arbitration(p) {
 			a.verdict(now, p, p.Mon.Suspect(now.Std()))
@@ -306,12 +312,12 @@ func (a *Assoc) confirm(now mono.Time, p *path.Path) {
 		a.doubtFault(now, p)
 	}
 	if v.Changed() {
-		a.events.add(Event{Kind: EventPath, Path: p.Path, From: v.From, To: v.To, Reason: "handshake"})
+		a.events.add(Event{Kind: EventPath, Path: p.Name(), From: v.From, To: v.To, Reason: "handshake"})
 	}
 }
 
 // retire ends one pair.
 func (a *Assoc) retire(p *path.Path, reason string) {
 	a.paths.Retire(p)
-	a.events.add(Event{Kind: EventPathGone, Path: p.Path, From: p.State(), To: p.State(), Reason: reason})
+	a.events.add(Event{Kind: EventPathGone, Path: p.Name(), From: p.State(), To: p.State(), Reason: reason})
 }

@@ -9,13 +9,12 @@ import (
 	"github.com/go-multihome/multihome/internal/endpoint"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/pktbuf"
-	"github.com/go-multihome/multihome/internal/tx"
 )
 
-// Conn is one association with what the pure core does not have: a lock, a timer, and readers and writers who wait.
+// Conn is one association with what the pure core does not have: a lock, an alarm, and readers and writers who wait.
 //
 // It has no goroutine and no descriptor of its own. Whoever changes the core's state under mu flushes its output on the
-// way out, see flush.go; an idle association holds its core, this struct and a stopped timer.
+// way out, see flush.go; an idle association holds its core, this struct and an alarm.
 //
 // Lock order: Conn.mu, then Node.mu, then a stream's gates. None is held during a system call.
 type Conn struct {
@@ -25,42 +24,43 @@ type Conn struct {
 	mu    sync.Mutex
 	a     *assoc.Assoc // guarded by mu, as everything below up to the next heading
 	now   mono.Time    // the latest instant the core was told; instants never go back
-	timer *time.Timer
-	armed mono.Time // when timer fires; 0: it does not
-	late  uint8     // times in a row that the deadline had come already when the timer was set
-	shard uint8     // where its packets were read last: they leave by the same sockets
+	armed mono.Time // when the alarm goes off; 0: it does not
+
+	err     error
+	aborted error // what Close returns after an abort of our own
+	unsent  int
+	window  int       // receive window last given to the core
+	limit   int       // send buffer,
+	most    int       // and up to which it grows
+	charged int       // what the node's budget has booked for it
+	lastIn  mono.Time // when packets were last received
+	run     uint16    // packets received since the peer was last idle, up to earlyPackets
+	late    uint8     // times in a row that the deadline had come already when the alarm was set
+	shard   uint8     // where its packets were read last: they leave by the same sockets
 
 	flushing bool // somebody flushes
 	again    bool // state changed while the flusher was writing
 
-	client      bool // we dialled
-	userClosed  bool // Close or Abort was called: what still arrives is discarded
-	shutdown    bool // Shutdown or Close was called: nothing more is written
-	noMore      bool // the peer's data has ended in order
-	ended       bool // the core reported its end, or a restart that ends it for its user
-	restarted   bool // the core lives on in another Conn once this one is retired
-	removed     bool // endpoint and node have forgotten it; the core must not be touched
-	err         error
-	aborted     error // what Close returns after an abort of our own
-	complete    bool  // aborted only for want of a SHUTDOWN COMPLETE
-	unsent      int
-	window      int       // receive window last given to the core
-	pressed     bool      // it is nearly used up
-	limit       int       // send buffer,
-	most        int       // and up to which it grows
-	charged     int       // what the node's budget has booked for it
-	run         int       // packets received since the peer was last idle, up to earlyPackets
-	lastIn      mono.Time // when packets were last received
-	watch       []func(time.Time, *assoc.Event)
-	dry         chan struct{}  // closed when everything is acknowledged; only while somebody waits for that
-	failed      []tx.Abandoned // messages that were not delivered
-	failedBytes int
-	listener    *Listener     // where it waits, or waited, for Accept
-	up          chan struct{} // closed when established or ended; only while somebody dials
-	isGone      bool          // nothing more will be done for it
-	down        chan struct{} // closed when it is gone; made by the first who waits for that
-	mux         *mux          // streams; nil until the first one is used
-	waiting     []*Stream     // whose writers wait for room
+	client     bool // we dialled
+	userClosed bool // Close or Abort was called: what still arrives is discarded
+	shutdown   bool // Shutdown or Close was called: nothing more is written
+	noMore     bool // the peer's data has ended in order
+	ended      bool // the core reported its end, or a restart that ends it for its user
+	restarted  bool // the core lives on in another Conn once this one is retired
+	removed    bool // endpoint and node have forgotten it; the core must not be touched
+	complete   bool // aborted only for want of a SHUTDOWN COMPLETE
+	pressed    bool // the receive window is nearly used up
+	isGone     bool // nothing more will be done for it
+
+	watch    []func(time.Time, *assoc.Event)
+	failed   *undelivered  // nil while there are none
+	dry      chan struct{} // closed when everything is acknowledged; only while somebody waits for that
+	up       chan struct{} // closed when established or ended; only while somebody dials
+	down     chan struct{} // closed when it is gone; made by the first who waits for that
+	listener *Listener     // where it waits, or waited, for Accept
+	mux      *mux          // streams; nil until the first one is used
+
+	alarm int32 // guarded by Node.alarms.mu
 
 	// atomic
 	half   atomic.Int64 // of window
@@ -68,7 +68,7 @@ type Conn struct {
 	credit atomic.Int64 // memory the readers have given back and the core has not been told of
 }
 
-// maxLate is how often in a row the timer is set to fire at once.
+// maxLate is how often in a row the alarm is set to go off at once.
 const maxLate = 8
 
 // The core is told of returned memory when an inbox runs empty or a step has come together. The step is a part of the
@@ -209,7 +209,7 @@ func (c *Conn) handleCookie(r *reader, ck *cookie) {
 	c.leave(nil)
 }
 
-// routineTimer runs when the timer fires.
+// routineTimer runs when the alarm goes off.
 func (c *Conn) routineTimer() {
 	now := c.enter()
 	c.armed = 0
@@ -223,8 +223,8 @@ func (c *Conn) routineTimer() {
 	c.leave(nil)
 }
 
-// rearm sets the timer to the core's deadline, but only to an earlier instant than it is set for: a deadline that moves
-// away with each acknowledgement costs nothing, the timer fires once in vain and is set again.
+// rearm sets the alarm to the core's deadline, but only to an earlier instant than it is set for: a deadline that moves
+// away with each acknowledgement costs nothing, it goes off once in vain and is set again.
 func (c *Conn) rearm() {
 	at, ok := c.a.Deadline()
 	if !ok || c.removed || (c.armed != 0 && !at.Before(c.armed)) {
@@ -238,11 +238,7 @@ func (c *Conn) rearm() {
 		d = time.Millisecond // a deadline that does not go away must not become a loop
 		c.late = maxLate
 	}
-	if c.timer == nil {
-		c.timer = time.AfterFunc(d, c.routineTimer)
-	} else {
-		c.timer.Reset(d)
-	}
+	c.node.setAlarm(c.now, d, c)
 }
 
 // events hands on what the core has to tell.
@@ -329,9 +325,7 @@ func (c *Conn) retire() bool {
 		return false
 	}
 	c.removed = true
-	if c.timer != nil {
-		c.timer.Stop()
-	}
+	c.node.dropAlarm(c)
 	c.takeCredit()
 	if c.restarted {
 		c.succeed()

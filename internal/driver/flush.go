@@ -18,7 +18,7 @@ import (
 //  3. The flusher lets the core fill a batch, hands events on, and gives the lock up.
 //  4. It writes the batch, socket by socket. A full or failing socket does not hold up the others.
 //  5. It takes the lock, tells the core what failed, and begins anew at 3 if there was more, or a mark.
-//  6. When nothing is left it sets the timer and gives the token back.
+//  6. When nothing is left it sets the alarm and gives the token back.
 //
 // A flusher is a reader, a writing user or a timer. None of them must be held for ever by the work that others leave to
 // it, so after a few rounds it hands the token to a goroutine that lives until the output is drained.
@@ -109,7 +109,7 @@ func (c *Conn) round(out *pktbuf.Batch, faults *faults) (done bool) {
 	return !more && !c.again && !failed
 }
 
-// settleDown sets the timer, gives token and lock back, and lets an association that has ended be forgotten. It returns
+// settleDown sets the alarm, gives token and lock back, and lets an association that has ended be forgotten. It returns
 // false, with token and lock still held, when readers have left credit behind that is worth a turn: one that found the
 // lock taken has gone away.
 func (c *Conn) settleDown() bool {

@@ -3,7 +3,7 @@
 //
 // A Node is an endpoint core with its sockets: one per local locator, or one for each shard of it (shard.go), each with one reader
 // goroutine. A Conn is one
-// association with its lock, its timer and the users who wait on it; it has no goroutine. reader.go walks packets in,
+// association with its lock, its alarm and the users who wait on it; it has no goroutine. reader.go walks packets in,
 // flush.go walks them out.
 package driver
 
@@ -91,6 +91,7 @@ type Node struct {
 	small   sync.Pool // of small ones
 	readers sync.WaitGroup
 	machine machine
+	alarms  alarms
 
 	window      int // receive window of one association
 	smallCredit int // memory given back by a reader that is worth a turn of its own
@@ -214,6 +215,11 @@ func (n *Node) routineIdle() {
 }
 
 func (n *Node) close() {
+	n.alarms.mu.Lock()
+	if n.alarms.timer != nil {
+		n.alarms.timer.Stop()
+	}
+	n.alarms.mu.Unlock()
 	n.unwatchMachine()
 	for _, s := range n.socks {
 		s.Close()

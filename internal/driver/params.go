@@ -130,18 +130,28 @@ func (c *Conn) signalDry() {
 	}
 }
 
+// undelivered is messages that were given up, or left when the association ended.
+type undelivered struct {
+	messages []tx.Abandoned
+	bytes    int
+}
+
 // keepFailed remembers a message that was not delivered, for Undelivered. What nobody asks for is bounded by twice the send
 // buffer: older ones make room.
 func (c *Conn) keepFailed(f *tx.Abandoned) {
 	if !c.node.cfg.Assoc.KeepAbandoned {
 		return
 	}
-	c.failed = append(c.failed, *f)
-	c.failedBytes += f.Len
-	for c.failedBytes > 2*c.most && len(c.failed) > 1 {
-		c.failedBytes -= c.failed[0].Len
-		c.failed[0] = tx.Abandoned{}
-		c.failed = c.failed[1:]
+	if c.failed == nil {
+		c.failed = new(undelivered)
+	}
+	u := c.failed
+	u.messages = append(u.messages, *f)
+	u.bytes += f.Len
+	for u.bytes > 2*c.most && len(u.messages) > 1 {
+		u.bytes -= u.messages[0].Len
+		u.messages[0] = tx.Abandoned{}
+		u.messages = u.messages[1:]
 	}
 }
 
@@ -149,7 +159,10 @@ func (c *Conn) keepFailed(f *tx.Abandoned) {
 func (c *Conn) Undelivered() []tx.Abandoned {
 	c.mu.Lock()
 	defer c.unlock()
-	f := c.failed
-	c.failed, c.failedBytes = nil, 0
+	if c.failed == nil {
+		return nil
+	}
+	f := c.failed.messages
+	c.failed = nil
 	return f
 }

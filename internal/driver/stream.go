@@ -29,7 +29,7 @@ type Stream struct {
 	messages atomic.Bool // the last reader asked for messages
 
 	// guarded by Conn.mu
-	waits   bool     // in Conn.waiting
+	waits   bool     // in mux.waiting
 	shut    bool     // closed by the user
 	noWrite bool     // CloseWrite was called
 	over    bool     // the peer has ended its side
@@ -225,7 +225,7 @@ func (s *Stream) push(m *tx.Message, o, def *Options) error {
 		s.room.Unlock(false)
 		if !s.waits {
 			s.waits = true
-			c.waiting = append(c.waiting, s)
+			c.mux.waiting = append(c.mux.waiting, s)
 		}
 		if asked {
 			c.leave(nil)
@@ -333,7 +333,7 @@ func (c *Conn) hasRoom() bool { return c.a.SendHeld() < c.sendRoom() }
 
 // wakeWriters lets waiting writers look again once a quarter of the send buffer is free, or the end has come.
 func (c *Conn) wakeWriters() {
-	if len(c.waiting) == 0 {
+	if c.mux == nil || len(c.mux.waiting) == 0 {
 		return
 	}
 	if limit := c.sendRoom(); c.writeEnd() == nil && c.a.SendHeld() > limit-limit>>2 {
@@ -344,12 +344,16 @@ func (c *Conn) wakeWriters() {
 
 // wakeWaiting lets all waiting writers look again.
 func (c *Conn) wakeWaiting() {
-	for i, s := range c.waiting {
+	m := c.mux
+	if m == nil {
+		return
+	}
+	for i, s := range m.waiting {
 		s.waits = false
 		s.wake()
-		c.waiting[i] = nil
+		m.waiting[i] = nil
 	}
-	c.waiting = c.waiting[:0]
+	m.waiting = m.waiting[:0]
 }
 
 // wake lets writers of the stream look again.

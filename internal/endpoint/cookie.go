@@ -167,6 +167,6 @@ func (s *secrets) open(b []byte) (ck assoc.Cookie, ok bool) {
 	for i := int(r.u8()); i > 0; i-- {
 		ck.Addrs = append(ck.Addrs, r.addr())
 	}
-	ck.Peer.Listed = len(ck.Addrs)
+	ck.Peer.Listed = uint16(len(ck.Addrs))
 	return ck, r.ok
 }

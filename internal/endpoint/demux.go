@@ -27,7 +27,7 @@ func (e *Endpoint) Quoted(from assoc.Arrival, quote []byte) *Entry {
 		return nil
 	}
 	src, dst := binary.BigEndian.Uint16(quote), binary.BigEndian.Uint16(quote[2:])
-	return e.byAddr[addrKey{from.Peer, dst, src}]
+	return e.at(addrKey{from.Peer, dst, src})
 }
 
 // Lookup finds the association a packet belongs to. It checks the CRC32c, needs no association's lock, changes nothing and
@@ -53,7 +53,7 @@ func (e *Endpoint) Lookup(from assoc.Arrival, pkt []byte) (*Entry, Verdict) {
 	}
 	if pkt[wire.HeaderLen+1]&1 != 0 && (t == wire.TypeAbort || t == wire.TypeShutdownComplete) {
 		// The T bit: the tag is the one we send with (RFC 9260 section 8.5.1).
-		if ent := e.byAddr[addrKey{from.Peer, src, dst}]; ent != nil && ent.peerTag == tag && tag != 0 {
+		if ent := e.at(addrKey{from.Peer, src, dst}); ent != nil && ent.peerTag == tag && tag != 0 {
 			return ent, Known
 		}
 	}

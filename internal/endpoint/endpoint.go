@@ -10,6 +10,7 @@ package endpoint
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"time"
 
@@ -47,8 +48,8 @@ type Entry struct {
 	initTSN uint32
 	src     uint16
 	dst     uint16
-	keys    []addrKey
-	full    bool // dialled with a full INIT
+	keys    []uint64 // of byAddr
+	full    bool     // dialled with a full INIT
 	remote  []locator.Locator
 }
 
@@ -59,11 +60,21 @@ type addrKey struct {
 	dst, src uint16 // the peer's SCTP port, ours
 }
 
+// at returns the association with the key. The table has a keyed hash of 64 bits in place of the key, which would be most
+// of what an idle association holds here.
+func (e *Endpoint) at(k addrKey) *Entry {
+	if ent := e.byAddr[maphash.Comparable(e.seed, k)]; ent != nil && ent.dst == k.dst && ent.src == k.src {
+		return ent
+	}
+	return nil
+}
+
 // Endpoint is the set of associations.
 type Endpoint struct {
 	cfg       Config
 	byTag     map[uint32]*Entry
-	byAddr    map[addrKey]*Entry
+	byAddr    map[uint64]*Entry // see at
+	seed      maphash.Seed
 	listeners map[uint16]*listener
 	count     int
 	secrets   secrets
@@ -114,7 +125,10 @@ func def[T ~int | ~int64](v *T, d T) {
 }
 
 // New returns an endpoint with no association.
-func New(cfg Config) *Endpoint {
+func New(given Config) *Endpoint {
+	e := &Endpoint{cfg: given, byTag: make(map[uint32]*Entry), byAddr: make(map[uint64]*Entry), seed: maphash.MakeSeed(),
+		listeners: make(map[uint16]*listener)}
+	cfg := &e.cfg
 	cfg.Assoc.Fill()
 	def(&cfg.MaxAssocs, 100_000)
 	def(&cfg.InitsPerSec, 10_000)
@@ -122,8 +136,7 @@ func New(cfg Config) *Endpoint {
 	def(&cfg.SecretLife, 5*time.Minute)
 	cfg.SecretLife = max(cfg.SecretLife, 2*cfg.Assoc.CookieLife)
 	def(&cfg.PlainMemory, 10*time.Minute)
-	return &Endpoint{cfg: cfg, byTag: make(map[uint32]*Entry), byAddr: make(map[addrKey]*Entry),
-		listeners: make(map[uint16]*listener)}
+	return e
 }
 
 // Config returns the association configuration in force.
@@ -222,7 +235,7 @@ func (e *Endpoint) Dial(now mono.Time, d DialParams) (*Entry, error) {
 func (e *Endpoint) sourcePort(d *DialParams) (uint16, error) {
 	free := func(port uint16) bool {
 		for _, r := range d.Remote {
-			if e.byAddr[addrKey{r.AddrPort(), d.RemotePort, port}] != nil {
+			if e.at(addrKey{r.AddrPort(), d.RemotePort, port}) != nil {
 				return false
 			}
 		}
@@ -318,7 +331,7 @@ func (e *Endpoint) Sync(now mono.Time, ent *Entry) {
 		}
 	}
 	for _, p := range id.Peers {
-		k := addrKey{p, ent.dst, ent.src}
+		k := maphash.Comparable(e.seed, addrKey{p, ent.dst, ent.src})
 		if e.byAddr[k] == nil {
 			e.byAddr[k] = ent
 			ent.keys = append(ent.keys, k)

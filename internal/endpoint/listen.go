@@ -38,7 +38,7 @@ func (e *Endpoint) Stray(now mono.Time, from assoc.Arrival, pkt []byte, out *pkt
 	case wire.TypeCookieEcho:
 		return e.cookieEcho(now, from, h, c, len(pkt), out)
 	}
-	if ent := e.byAddr[addrKey{from.Peer, h.SrcPort, h.DstPort}]; ent != nil && (c.Type != wire.TypeShutdownAck || ent.state >= assoc.Established) {
+	if ent := e.at(addrKey{from.Peer, h.SrcPort, h.DstPort}); ent != nil && (c.Type != wire.TypeShutdownAck || ent.state >= assoc.Established) {
 		// The association is known and the tag is wrong: dropped (RFC 9260 section 8.5), but for a SHUTDOWN ACK during
 		// setup, which is answered as out of the blue (section 8.5.1 E).
 		e.stats.BadTags++
@@ -77,7 +77,7 @@ func (e *Endpoint) init(now mono.Time, from assoc.Arrival, h wire.Header, c wire
 	if err != nil || in.Tag == 0 || from.Local >= len(e.cfg.Local) {
 		return // a zero tag is to be dropped silently (RFC 9260 section 3.3.2)
 	}
-	ent := e.byAddr[addrKey{from.Peer, h.SrcPort, h.DstPort}]
+	ent := e.at(addrKey{from.Peer, h.SrcPort, h.DstPort})
 	back := wire.Header{SrcPort: h.DstPort, DstPort: h.SrcPort, Tag: in.Tag}
 	if ent == nil && e.listeners[h.DstPort] == nil {
 		e.refuse(from, back, got, 0, nil, out)
@@ -121,7 +121,7 @@ func (e *Endpoint) life(preserveMS uint32) time.Duration {
 // (RFC 9260 section 5.1.2 D). One that is still being set up is found by the source alone: there both dialled at once.
 func (e *Endpoint) restarted(from assoc.Arrival, ck *assoc.Cookie) *Entry {
 	for _, a := range ck.Addrs {
-		ent := e.byAddr[addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort}]
+		ent := e.at(addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort})
 		if ent != nil && ent.state >= assoc.Established {
 			return ent
 		}
@@ -161,8 +161,8 @@ func (e *Endpoint) added(ent *Entry, from assoc.Arrival, ck *assoc.Cookie) (para
 			}
 			a = ck.Addrs[i]
 		}
-		if i < 0 && e.byAddr[addrKey{from.Peer, ck.DstPort, ck.SrcPort}] == ent ||
-			i >= 0 && e.byAddr[addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort}] == ent {
+		if i < 0 && e.at(addrKey{from.Peer, ck.DstPort, ck.SrcPort}) == ent ||
+			i >= 0 && e.at(addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort}) == ent {
 			continue
 		}
 		if p := addrParam(a); len(params)+len(p) <= most {
@@ -281,8 +281,8 @@ func (e *Endpoint) cookieEcho(now mono.Time, from assoc.Arrival, h wire.Header, 
 		return Result{}
 	}
 	if ent == nil {
-		if ent = e.byAddr[addrKey{from.Peer, ck.DstPort, ck.SrcPort}]; ent == nil {
-			ent = e.byAddr[addrKey{ck.From.Peer, ck.DstPort, ck.SrcPort}]
+		if ent = e.at(addrKey{from.Peer, ck.DstPort, ck.SrcPort}); ent == nil {
+			ent = e.at(addrKey{ck.From.Peer, ck.DstPort, ck.SrcPort})
 		}
 	}
 	if ent != nil {

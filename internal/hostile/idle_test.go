@@ -18,7 +18,7 @@ import (
 )
 
 // mostIdle is what one end of an idle association may hold, in bytes.
-const mostIdle = 8192
+const mostIdle = 4096
 
 // memory is what the process holds after the collector has run: heap in use and stacks.
 func memory() uint64 {
@@ -31,7 +31,7 @@ func memory() uint64 {
 	return m.HeapInuse + m.StackInuse
 }
 
-// A thousand idle associations with two locators on each side, dialled and accepted in one process, cost at most 8 KiB
+// A thousand idle associations with two locators on each side, dialled and accepted in one process, cost at most 4 KiB
 // per end, the sockets included, no goroutine and no descriptor each. The heap profile goes where MULTIHOME_HEAP says.
 func TestIdleAssociations(t *testing.T) {
 	n, most := 1000, mostIdle

@@ -207,9 +207,9 @@ func (t *Table) move(to *Path, rank int, now mono.Time) {
 	}
 	t.wished = false
 	if t.current != nil {
-		t.current.Stats.Left++
+		t.current.Traffic.Left++
 	}
-	to.Stats.Chosen++
+	to.Traffic.Chosen++
 	if t.changed.To == nil {
 		t.changed.From = t.current
 	}
@@ -241,7 +241,7 @@ func (t *Table) Alternate(now mono.Time, not *Path, activeOnly bool) *Path {
 		if r == rankNone || (activeOnly && r > rankBlocked) {
 			continue
 		}
-		if p.Suspect.Since != 0 && r < rankDoubt {
+		if p.Suspected() && r < rankDoubt {
 			r = rankBlocked // under suspicion itself
 		}
 		if best == nil || r < bestRank || (r == bestRank && t.diverges(p, best, not, r)) {
@@ -264,7 +264,7 @@ func (t *Table) diverges(a, b, from *Path, rank int) bool {
 // apart counts in how many ends two paths differ.
 func apart(a, b *Path) int {
 	n := 0
-	if a.Local != b.Local {
+	if *a.local != *b.local {
 		n++
 	}
 	if a.Peer != b.Peer {

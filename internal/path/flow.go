@@ -10,8 +10,10 @@ import (
 // flow is what only a path that carries data needs. Many never do: of the pairs of an association one carries, and an idle
 // association has none that does. So it is made when data first takes the path.
 type flow struct {
+	Doubt
 	cc   cc.Controller
 	pace pacer
+	load Load
 
 	t3       mono.Time // RFC 9260 section 6.3.2
 	lastData mono.Time // when DATA was last sent here, for the idle restart
@@ -20,36 +22,78 @@ type flow struct {
 	blockedFor   time.Duration
 }
 
-// plan is how a flow is made.
-type plan struct {
-	kind    cc.Kind
-	exit    bool
-	plain   bool
-	off     bool   // no pacing
-	packets int16  // initial window
-	limit   int16  // of growth per SACK; 0: the burst limit
-	burst   int16  // Max.Burst; 0: the default
-	first   uint16 // Payload at the beginning, which the initial window is counted in
+// Doubt is what is asked of a path that owes answers.
+type Doubt struct {
+	Trial   Trial
+	Suspect Suspicion
+	Drift   Drift
+	Heard   mono.Time // latest sending time of what was acknowledged by way of this path
+	StuckAt mono.Time // the first of Stuck
+	Stuck   int16     // questions asked of the path since data was last acknowledged that only it carried
+	Prompt  bool      // the last packet with DATA asked for a SACK at once (I bit)
 }
 
-func (p *Path) planFlow(cfg *Config) {
-	small := func(n int) int16 { return int16(max(min(n, 1<<15-1), -1<<15)) }
-	p.plan = plan{kind: cfg.Congestion, exit: cfg.CC.DelayExit, plain: cfg.CC.Plain, off: cfg.NoPacing,
-		packets: small(cfg.CC.InitialPackets), limit: small(cfg.CC.Limit), burst: small(cfg.MaxBurst), first: uint16(p.Payload)}
+// Doubt is for changing what is asked of the path.
+func (p *Path) Doubt() *Doubt { return &p.carry().Doubt }
+
+// Load is for counting.
+func (p *Path) Load() *Load { return &p.carry().load }
+
+// Suspicion returns the open question about the path, if any.
+func (p *Path) Suspicion() Suspicion {
+	if p.flow == nil {
+		return Suspicion{}
+	}
+	return p.flow.Suspect
 }
+
+// Suspected reports whether there is one.
+func (p *Path) Suspected() bool { return p.flow != nil && p.flow.Suspect.Since != 0 }
+
+// Adrift returns what is left to itself on the path, if anything.
+func (p *Path) Adrift() Drift {
+	if p.flow == nil {
+		return Drift{}
+	}
+	return p.flow.Drift
+}
+
+// NotAdrift ends that.
+func (p *Path) NotAdrift() {
+	if p.flow != nil {
+		p.flow.Drift = Drift{}
+	}
+}
+
+// Answers notes that data was answered which only this path carried.
+func (p *Path) Answers() {
+	if p.flow != nil {
+		p.flow.Stuck = 0
+	}
+}
+
+// Size returns the search for larger packets. Before its Init it finds nothing.
+func (p *Path) Size() *Size {
+	if p.size == nil {
+		p.size = new(Size)
+	}
+	return p.size
+}
+
+// Sizing returns the search if there is one.
+func (p *Path) Sizing() *Size { return p.size }
 
 // fresh makes a flow in its initial state.
 func (p *Path) fresh() *flow {
-	f, l := new(flow), &p.plan
-	f.pace.init(int(l.burst), l.off)
-	c := cc.Config{MTU: int(l.first) - commonHeader, InitialPackets: int(l.packets), IPv6: !p.Peer.Addr.Unmap().Is4(),
-		Limit: int(l.limit), DelayExit: l.exit, Plain: l.plain}
+	f, c := new(flow), p.cfg.CC
+	f.pace.init(p.cfg.MaxBurst, p.cfg.NoPacing)
+	c.MTU, c.IPv6 = p.cfg.payload()-commonHeader, !p.Peer.Addr.Unmap().Is4() // the initial window is counted in first packets
 	if c.Limit == 0 {
 		// Our own receiver answers a batch of packets with one SACK, so the two packets of RFC 3465 would starve the flow;
 		// the burst limit keeps what one SACK lets go in bounds.
 		c.Limit = f.pace.max
 	}
-	f.cc = cc.New(l.kind, c)
+	f.cc = cc.New(p.cfg.Congestion, c)
 	if p.maxChunk() != c.MTU {
 		f.cc.SetMTU(p.maxChunk())
 	}

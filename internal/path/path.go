@@ -22,9 +22,9 @@ import (
 // section 5.1.2 for a UDP-encapsulated transport.
 const BasePayload = 1200
 
-// Config is what all paths of an association share.
+// Config is what all paths of an association share. It must not change while one of them uses it.
 type Config struct {
-	RTO        rto.Config
+	RTO        *rto.Config
 	Heartbeat  *heartbeat.Config
 	Payload    int // bytes of UDP payload one packet may have; 0: BasePayload
 	Congestion cc.Kind
@@ -34,30 +34,31 @@ type Config struct {
 }
 
 // Path is everything an association knows about one pair of locators.
+//
+// An association has up to 16 of them, most of which never carry data. So what only data needs is made when it is needed:
+// see flow, and Size.
 type Path struct {
-	locator.Path
-	Socket  int  // index of the local locator's socket
-	Payload int  // bytes of UDP payload a packet may have now
+	Peer    locator.Locator
+	local   *locator.Locator // shared with others
+	cfg     *Config
+	flow    *flow // nil until data takes the path
+	size    *Size // nil until the association carries data in earnest
+	Payload int   // bytes of UDP payload a packet may have now
+	Socket  int   // index of the local locator's socket
+	ID      locator.PathID
 	Dialled bool // we dialled this peer locator; the peer alone cannot make us probe it fast
 	down    bool // a local fault: link or address gone
-	plan    plan
-	flow    *flow // nil until data takes the path
 
-	Mon heartbeat.Monitor
-	RTO rto.Estimator
+	Mon     heartbeat.Monitor
+	RTO     rto.Estimator
+	Traffic Traffic
+}
 
-	Suspect Suspicion
-	Drift   Drift
-	Heard   mono.Time // latest sending time of what was acknowledged by way of this path
-	Prompt  bool      // the last packet with DATA asked for a SACK at once (I bit)
-	Stuck   int16     // questions asked of the path since data was last acknowledged that only it carried
-	StuckAt mono.Time // the first of them
-	Trial   Trial
-	Stats   Stats
-
-	MTU       pmtu.Search // once the association carries data in earnest
-	SizeNonce uint64      // of the size probe under way
-	SizeAt    mono.Time   // when it was sent; zero: none
+// Size is the search for larger packets on one path.
+type Size struct {
+	pmtu.Search
+	Nonce uint64    // of the size probe under way
+	At    mono.Time // when it was sent; zero: none
 }
 
 // Suspicion is the fast detector's open question about a path: the probe timeout expired, nothing has come back yet.
@@ -84,36 +85,64 @@ type Drift struct {
 	Asked bool      // something that will be answered has gone out on another path
 }
 
-// Stats counts what one path carried, in UDP payload bytes, and why it was chosen or left.
-type Stats struct {
+// Traffic counts what every path has, in UDP payload bytes.
+type Traffic struct {
 	PacketsSent, PacketsReceived uint64
 	BytesSent, BytesReceived     uint64
-	DataSent, DataResent         uint64 // payload bytes of DATA, first and repeated transmissions
-	DataCopied                   uint64 // payload bytes of copies (policy Redundant)
-	Lost                         uint64 // payload bytes found lost by order of acknowledgement
-	SizeProbes                   uint32 // packets that asked whether a larger size passes
-	Timeouts                     uint32 // T3-rtx expirations
-	ProbeTimeouts                uint32 // expirations of the fast detector
 	HeartbeatsSent               uint32
 	HeartbeatsAcked              uint32
 	Chosen, Left                 uint32 // became, ceased to be the path for data
-	Blocked                      uint32 // the socket's buffer was full
-	SendErrors                   uint32
-	Unreachable                  uint32 // ICMP messages that the peer cannot be reached this way
-	TooBig                       uint32 // ICMP messages that a packet was too large for the path
-	Oversize                     uint32 // packets sent without DF because a chunk was larger than the path
 }
 
-// Init makes p the named path. cfg.Heartbeat must outlive it.
-func (p *Path) Init(cfg *Config, name locator.Path, socket int, now mono.Time, confirmed bool) {
-	*p = Path{Path: name, Socket: socket, Payload: cfg.Payload}
-	if p.Payload == 0 {
-		p.Payload = BasePayload
+// Load counts what only some paths have.
+type Load struct {
+	DataSent, DataResent uint64 // payload bytes of DATA, first and repeated transmissions
+	DataCopied           uint64 // payload bytes of copies (policy Redundant)
+	Lost                 uint64 // payload bytes found lost by order of acknowledgement
+	SizeProbes           uint32 // packets that asked whether a larger size passes
+	Timeouts             uint32 // T3-rtx expirations
+	ProbeTimeouts        uint32 // expirations of the fast detector
+	Blocked              uint32 // the socket's buffer was full
+	SendErrors           uint32
+	Unreachable          uint32 // ICMP messages that the peer cannot be reached this way
+	TooBig               uint32 // ICMP messages that a packet was too large for the path
+	Oversize             uint32 // packets sent without DF because a chunk was larger than the path
+}
+
+// Stats is what one path carried, and why it was chosen or left.
+type Stats struct {
+	Traffic
+	Load
+}
+
+// Stats returns the counters.
+func (p *Path) Stats() (s Stats) {
+	s.Traffic = p.Traffic
+	if p.flow != nil {
+		s.Load = p.flow.load
 	}
+	return s
+}
+
+// init makes p the path of that number between the locators. cfg and local must not change while it lives.
+func (p *Path) init(cfg *Config, id locator.PathID, local *locator.Locator, peer locator.Locator, socket int, now mono.Time, confirmed bool) {
+	*p = Path{Peer: peer, local: local, cfg: cfg, ID: id, Socket: socket, Payload: cfg.payload()}
 	p.RTO.Init(cfg.RTO)
-	p.planFlow(cfg)
 	p.Mon.Init(cfg.Heartbeat, now.Std(), confirmed)
 }
+
+func (c *Config) payload() int {
+	if c.Payload == 0 {
+		return BasePayload
+	}
+	return c.Payload
+}
+
+// Pair is what the path lies between.
+func (p *Path) Pair() locator.Pair { return locator.Pair{Local: *p.local, Peer: p.Peer} }
+
+// Name is the path's name.
+func (p *Path) Name() locator.Path { return locator.Path{ID: p.ID, Pair: p.Pair()} }
 
 // commonHeader is the length of the SCTP common header (RFC 9260 section 3.1).
 const commonHeader = 12
@@ -155,19 +184,20 @@ func (p *Path) DataSent(now mono.Time, n int, resent bool) {
 		p.Mon.DataSent(now.Std())
 	}
 	if resent {
-		p.Stats.DataResent += uint64(n)
+		f.load.DataResent += uint64(n)
 	} else {
-		p.Stats.DataSent += uint64(n)
+		f.load.DataSent += uint64(n)
 	}
 	p.left(now, n)
 }
 
 // CopySent notes n payload bytes of copies of what another path carries too. They measure nothing, so heartbeats go on.
 func (p *Path) CopySent(now mono.Time, n int) {
-	if f := p.carry(); f.t3 == 0 {
+	f := p.carry()
+	if f.t3 == 0 {
 		f.t3 = now.Add(p.RTO.RTO())
 	}
-	p.Stats.DataCopied += uint64(n)
+	f.load.DataCopied += uint64(n)
 	p.left(now, n)
 }
 
@@ -244,7 +274,7 @@ func (p *Path) LastData() mono.Time {
 // SocketFull notes that the socket took no more packets. The path is not offered for a moment that doubles while it stays
 // full; nobody waits for the socket.
 func (p *Path) SocketFull(now mono.Time) {
-	p.Stats.Blocked++
+	p.carry().load.Blocked++
 	p.block(now)
 }
 
@@ -295,8 +325,10 @@ func (p *Path) Shrink(now mono.Time) bool {
 	if p.Payload <= SmallPayload {
 		return false
 	}
-	p.MTU.Shrink(now, SmallPayload)
-	p.SizeAt, p.SizeNonce = 0, 0
+	if s := p.size; s != nil {
+		s.Shrink(now, SmallPayload)
+		s.At, s.Nonce = 0, 0
+	}
 	p.Resize(SmallPayload)
 	return true
 }
@@ -312,8 +344,9 @@ func (p *Path) TooBig(now mono.Time, most int) bool {
 			return false
 		}
 	}
-	p.MTU.Reduce(now, size)
-	p.SizeAt, p.SizeNonce = 0, 0
+	s := p.Size()
+	s.Reduce(now, size)
+	s.At, s.Nonce = 0, 0
 	p.Resize(size)
 	return true
 }
@@ -342,19 +375,22 @@ const (
 
 // Tried notes that a trial has left.
 func (p *Path) Tried(now mono.Time) {
-	p.Trial.Wait = min(max(2*p.Trial.Wait, minTrial), maxTrial)
-	p.Trial.Next = now.Add(p.Trial.Wait)
+	t := &p.Doubt().Trial
+	t.Wait = min(max(2*t.Wait, minTrial), maxTrial)
+	t.Next = now.Add(t.Wait)
 }
 
 // Cleared ends a suspicion: the path answered. The probe timeout of what is still unanswered runs from here; without a
 // suspicion nothing extends it.
 func (p *Path) Cleared(now mono.Time) {
-	if p.Suspect.Since != 0 {
-		p.Suspect = Suspicion{Floor: now}
+	if p.Suspected() {
+		p.flow.Suspect = Suspicion{Floor: now}
 	}
 }
 
 // StateChanged forgets what was asked about a path whose state was decided otherwise.
 func (p *Path) StateChanged(now mono.Time) {
-	p.Suspect = Suspicion{Floor: now}
+	if p.flow != nil {
+		p.flow.Suspect = Suspicion{Floor: now}
+	}
 }

@@ -37,10 +37,11 @@ func (t *Table) Get(id locator.PathID) *Path {
 	return t.paths[id]
 }
 
-// Add appends a path for the pair, or returns the one that has it. It returns nil when locator.MaxPaths are there.
-func (t *Table) Add(cfg *Config, pair locator.Pair, socket int, now mono.Time, confirmed bool) *Path {
+// Add appends a path between the locators, or returns the one that has them. It returns nil when locator.MaxPaths are
+// there. What cfg and local point to must not change while the path lives.
+func (t *Table) Add(cfg *Config, local *locator.Locator, peer locator.Locator, socket int, now mono.Time, confirmed bool) *Path {
 	for _, p := range t.paths {
-		if p.Pair == pair && p.Socket == socket {
+		if p.Peer == peer && p.Socket == socket && *p.local == *local {
 			return p
 		}
 	}
@@ -48,7 +49,7 @@ func (t *Table) Add(cfg *Config, pair locator.Pair, socket int, now mono.Time, c
 		return nil
 	}
 	p := new(Path)
-	p.Init(cfg, locator.Path{ID: locator.PathID(len(t.paths)), Pair: pair}, socket, now, confirmed)
+	p.init(cfg, locator.PathID(len(t.paths)), local, peer, socket, now, confirmed)
 	t.paths = append(t.paths, p)
 	t.stale = true
 	return p

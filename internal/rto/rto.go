@@ -42,7 +42,7 @@ func RFC9260() Config {
 
 // Estimator holds the round-trip state of one path. Call Init before use.
 type Estimator struct {
-	cfg      Config
+	cfg      *Config
 	srtt     time.Duration
 	rttvar   time.Duration
 	min      time.Duration // of the running epoch
@@ -55,10 +55,13 @@ type Estimator struct {
 	measured bool
 }
 
-// Init empties the estimator and sets its bounds. A bound of zero or less takes its default; Max is raised to Min and
-// to Initial where it lies below them.
-func (e *Estimator) Init(cfg Config) {
-	def := Default()
+// Init empties the estimator and sets its bounds, which are kept, not copied, and shared by many estimators. A bound of
+// zero or less takes its default; Max is raised to Min and to Initial where it lies below them.
+func (e *Estimator) Init(cfg *Config) { *e = Estimator{cfg: cfg.whole()} }
+
+// whole returns the bounds themselves if they are in order, else others made of them.
+func (c *Config) whole() *Config {
+	cfg, def := *c, Default()
 	if cfg.Initial <= 0 {
 		cfg.Initial = def.Initial
 	}
@@ -69,16 +72,15 @@ func (e *Estimator) Init(cfg Config) {
 		cfg.Max = def.Max
 	}
 	cfg.Max = max(cfg.Max, cfg.Min, cfg.Initial)
-	*e = Estimator{cfg: cfg}
+	if cfg == *c {
+		return c
+	}
+	made := cfg
+	return &made
 }
 
 // SetConfig changes the bounds and keeps what was measured. Bounds are taken as Init takes them.
-func (e *Estimator) SetConfig(cfg Config) {
-	kept := *e
-	e.Init(cfg)
-	kept.cfg = e.cfg
-	*e = kept
-}
+func (e *Estimator) SetConfig(cfg *Config) { e.cfg = cfg.whole() }
 
 // Sample takes one round-trip measurement and collapses the backoff, because the timeout is computed anew (RFC 9260
 // section 6.3.1 C2, C3; RFC 6298 section 5.7). The caller keeps Karn's rule C5: never from anything sent more than once.

@@ -14,7 +14,7 @@ const ms = time.Millisecond
 
 func estimator(cfg Config, samples ...time.Duration) *Estimator {
 	e := new(Estimator)
-	e.Init(cfg)
+	e.Init(&cfg)
 	for _, s := range samples {
 		e.Sample(s)
 	}

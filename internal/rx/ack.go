@@ -99,7 +99,7 @@ func (r *Receiver) AppendSack(b *wire.Builder) bool {
 	r.unacked = 0
 	r.ack = ackNone
 	r.deadline = 0
-	r.stats.Sacks++
+	r.count().Sacks++
 	return true
 }
 

@@ -21,7 +21,10 @@ const shortestMeasure = 5 * time.Millisecond
 
 // Measure takes n bytes of memory that the user has given back, and the round trip of the path data comes by; zero: not known.
 func (r *Receiver) Measure(now mono.Time, n int, rtt time.Duration) {
-	g := &r.growth
+	if r.growth == nil {
+		r.growth = new(growth)
+	}
+	g := r.growth
 	g.bytes += n
 	if g.since.IsZero() || rtt <= 0 {
 		g.since, g.bytes = now, 0
@@ -39,4 +42,9 @@ func (r *Receiver) Measure(now mono.Time, n int, rtt time.Duration) {
 // Wanted returns the window that what was measured asks for: at least twice what the user reads per round trip, and twice the
 // growth since the round trip before on top, which is how far ahead a doubling sender is by the time it learns of the window.
 // It never shrinks. Zero: nothing was measured.
-func (r *Receiver) Wanted() int { return r.growth.want }
+func (r *Receiver) Wanted() int {
+	if r.growth == nil {
+		return 0
+	}
+	return r.growth.want
+}

@@ -124,7 +124,7 @@ func hopeless(left, right slot, d *wire.Data) bool {
 
 // lose records t as received with its payload dropped. The fragments next to it have lost their message.
 func (r *Receiver) lose(t uint64, left, right slot, d *wire.Data) {
-	r.stats.Hopeless++
+	r.count().Hopeless++
 	r.markSlot(t, slotOf(d).lost())
 	if !d.Begin && left.item() != 0 {
 		r.breakRun(left.item())
@@ -192,7 +192,7 @@ func (r *Receiver) strange(t uint64, d *wire.Data, v verdict) Outcome {
 		return BadChunk
 	}
 	if r.interleaving {
-		r.stats.Hopeless++
+		r.count().Hopeless++
 		r.mark(t)
 		return Accepted
 	}

@@ -43,7 +43,7 @@ func (q *queue) pop() Part {
 // NextPart returns the next part in delivery order; false when there is none. The caller owns its Data, and calls Consumed
 // with Data.Held when the user has read it.
 func (r *Receiver) NextPart() (Part, bool) {
-	if r.ready.n == 0 {
+	if r.delivery == nil || r.ready.n == 0 {
 		return Part{}, false
 	}
 	return r.ready.pop(), true
@@ -53,10 +53,10 @@ func (r *Receiver) NextPart() (Part, bool) {
 func (r *Receiver) handOut(p *Part) {
 	r.unread += p.Data.Held
 	if p.End {
-		r.stats.Messages++
+		r.count().Messages++
 	}
 	if p.Broken {
-		r.stats.Broken++
+		r.count().Broken++
 	}
 	if last := r.ready.last(); last != nil && !p.Begin && !p.Broken && last.SID == p.SID && !last.End && !last.Broken {
 		joinChains(&last.Data, &p.Data)

@@ -128,6 +128,7 @@ const firstNumber = 1 << 32
 
 // streamOf returns the place of stream sid in r.streams, making its state when it is used for the first time.
 func (r *Receiver) streamOf(sid uint16) uint32 {
+	r.deliver()
 	if int(r.lastIdx) < len(r.streams) && r.streams[r.lastIdx].sid == sid {
 		return r.lastIdx
 	}
@@ -260,7 +261,7 @@ func (r *Receiver) giveUp(i uint32) {
 			r.setSlot(t, r.slotAt(t).lost())
 		}
 	}
-	r.stats.Hopeless++
+	r.count().Hopeless++
 	r.discard(i)
 }
 

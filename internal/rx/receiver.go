@@ -115,10 +115,8 @@ type Receiver struct {
 	unread int // the part of held that is in parts, queued or handed out
 	told   int // what the peer may think is left of the last window we told it
 
-	streams []stream          // in order of first use
-	index   map[uint16]uint32 // stream identifier to place in streams
-	ready   queue
-	hold    *holding // everything that is not yet deliverable; nil until first needed
+	*delivery          // nil until the first chunk
+	hold      *holding // everything that is not yet deliverable; nil until first needed
 
 	delay    time.Duration
 	deadline mono.Time // of the delayed SACK
@@ -138,8 +136,31 @@ type Receiver struct {
 	interleaving bool
 	forwarded    bool // the peer has abandoned data at least once
 
-	growth growth
-	stats  Stats
+	growth *growth // nil until something was read
+	stats  *Stats  // nil while all are zero
+}
+
+// delivery is what leads to the user.
+type delivery struct {
+	streams []stream          // in order of first use
+	index   map[uint16]uint32 // stream identifier to place in streams
+	ready   queue
+}
+
+// deliver makes r ready for its first chunk.
+func (r *Receiver) deliver() *delivery {
+	if r.delivery == nil {
+		r.delivery = new(delivery)
+	}
+	return r.delivery
+}
+
+// count is for changing the counters.
+func (r *Receiver) count() *Stats {
+	if r.stats == nil {
+		r.stats = new(Stats)
+	}
+	return r.stats
 }
 
 // holding is the state that only reordering, fragments and duplicates need.
@@ -218,21 +239,21 @@ func (r *Receiver) take(d *wire.Data) Outcome {
 	t := serial.Unwrap(r.cum, uint32(d.TSN))
 	switch {
 	case t < r.first || t > r.cum+uint64(r.span):
-		r.stats.Far++
+		r.count().Far++
 		return NoRoom
 	case r.seen(t):
 		r.duplicate(d.TSN)
 		return Duplicate
 	case !r.trackable(t):
-		r.stats.Far++
+		r.count().Far++
 		return NoRoom
 	case !r.room(t):
-		r.stats.NoRoom++
+		r.count().NoRoom++
 		return NoRoom
 	}
 	if int32(d.SID) >= r.nstreams {
 		// Acknowledged like any other (RFC 9260 section 6.5), and its place remembered as a payload that is gone.
-		r.stats.BadStream++
+		r.count().BadStream++
 		if r.interleaving {
 			r.mark(t)
 		} else if !r.plainLost(t, d) {
@@ -250,8 +271,8 @@ func (r *Receiver) take(d *wire.Data) Outcome {
 func (r *Receiver) copyIn(d *wire.Data) *pktbuf.Buf {
 	b := pktbuf.Copy(d.Payload)
 	r.charge(len(d.Payload), b.Held())
-	r.stats.Chunks++
-	r.stats.Bytes += uint64(len(d.Payload))
+	r.count().Chunks++
+	r.count().Bytes += uint64(len(d.Payload))
 	return b
 }
 
@@ -266,7 +287,12 @@ func (r *Receiver) Streams() int { return int(r.nstreams) }
 func (r *Receiver) SetStreams(n int) { r.nstreams = max(r.nstreams, int32(min(n, 1<<16))) }
 
 // Stats returns the counters.
-func (r *Receiver) Stats() Stats { return r.stats }
+func (r *Receiver) Stats() Stats {
+	if r.stats == nil {
+		return Stats{}
+	}
+	return *r.stats
+}
 
 // Drop frees everything held, including the parts not yet handed out. Parts handed out before stay their owner's, and
 // count as held until Returned.
@@ -284,7 +310,7 @@ func (r *Receiver) Drop() {
 		r.hold.items.freeAll()
 	}
 	r.hold = nil
-	r.streams, r.index, r.ready = nil, nil, queue{}
+	r.delivery = nil
 	r.held = r.unread
 	r.high = r.cum
 	r.tail = slotReceived | slotLost

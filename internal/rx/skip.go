@@ -139,6 +139,9 @@ func (r *Receiver) skipUnordered(si uint32, n uint64) {
 // The caller calls it when the cumulative TSN has reached the sender's last assigned TSN; what is incomplete then will
 // never be complete and is dropped.
 func (r *Receiver) ResetStream(sid uint16) {
+	if r.delivery == nil {
+		return
+	}
 	if i, ok := r.index[sid]; ok {
 		r.resetStream(i)
 	}
@@ -146,6 +149,9 @@ func (r *Receiver) ResetStream(sid uint16) {
 
 // ResetAllStreams is ResetStream for every stream.
 func (r *Receiver) ResetAllStreams() {
+	if r.delivery == nil {
+		return
+	}
 	for i := range r.streams {
 		r.resetStream(uint32(i))
 	}

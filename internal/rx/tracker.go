@@ -156,7 +156,7 @@ func (r *Receiver) growRing(t uint64) {
 
 // duplicate notes t for the next SACK (RFC 9260 section 6.2).
 func (r *Receiver) duplicate(t serial.TSN) {
-	r.stats.Duplicates++
+	r.count().Duplicates++
 	h := r.holding()
 	if len(h.dups) < int(r.maxDups) {
 		h.dups = append(h.dups, t)

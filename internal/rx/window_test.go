@@ -54,7 +54,7 @@ func TestWindowClosesAndOpens(t *testing.T) {
 	require.True(t, must)
 	require.Equal(t, Accepted, r.Data(1, sized(n, 1200)))
 	r.PacketDone(1, false)
-	for r.ready.n > 0 {
+	for r.deliver().ready.n > 0 {
 		r.Consumed(take(t, r))
 	}
 	require.Zero(t, r.Held())
@@ -99,7 +99,7 @@ func TestWindowSteps(t *testing.T) {
 	r.PacketDone(1, false)
 	sack(t, r)
 	steps := 0
-	for r.ready.n > 0 {
+	for r.deliver().ready.n > 0 {
 		if r.Consumed(take(t, r)) {
 			steps++
 			sack(t, r)
@@ -149,8 +149,8 @@ func TestGapsAreFilledBeyondTheWindow(t *testing.T) {
 	require.Positive(t, n)
 	require.Equal(t, NoRoom, r.Data(1, sized(1000, 10)), "above everything: the window is closed")
 	require.Equal(t, Accepted, r.Data(1, sized(0, 4000)), "the front always, with nothing to read")
-	require.NotZero(t, r.ready.n)
-	for r.ready.n > 0 {
+	require.NotZero(t, r.deliver().ready.n)
+	for r.deliver().ready.n > 0 {
 		r.Consumed(take(t, r))
 	}
 }
@@ -190,7 +190,7 @@ func TestSetWindow(t *testing.T) {
 	require.Zero(t, r.Window())
 	require.Equal(t, NoRoom, r.Data(1, sized(20, 10)))
 	require.Equal(t, Accepted, r.Data(1, sized(0, 4000)), "what was held already does not block the front")
-	for r.ready.n > 0 {
+	for r.deliver().ready.n > 0 {
 		r.Consumed(take(t, r))
 	}
 	require.Equal(t, 8<<10, r.limit)
@@ -212,7 +212,7 @@ func TestLargeUnorderedMessage(t *testing.T) {
 		require.Equal(t, Accepted, r.Data(1, d), i)
 		d.TSN++
 		d.Begin = false
-		for r.ready.n > 0 {
+		for r.deliver().ready.n > 0 {
 			r.Consumed(take(t, r))
 		}
 	}
@@ -231,7 +231,7 @@ func TestInterleavedUnorderedMessages(t *testing.T) {
 			d.Begin, d.End = f == 0, f == 49
 			require.Equal(t, Accepted, r.Data(1, d), "stream %d fragment %d", s, f)
 			d.TSN++
-			for r.ready.n > 0 {
+			for r.deliver().ready.n > 0 {
 				r.Consumed(take(t, r))
 			}
 		}

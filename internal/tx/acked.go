@@ -82,6 +82,7 @@ func (s *Sender) Sack(now mono.Time, k *wire.Sack, rtt *[locator.MaxPaths]RTT, r
 	if err != nil {
 		return err
 	}
+	s.begin()
 	if !s.readGaps(cum, k) {
 		return ErrAckUnsent
 	}
@@ -105,6 +106,7 @@ func (s *Sender) CumAck(now mono.Time, tsn serial.TSN, rtt *[locator.MaxPaths]RT
 	if err != nil {
 		return err
 	}
+	s.begin()
 	s.advance(cum, now, rtt, res)
 	s.settle(now, rtt, res)
 	return nil

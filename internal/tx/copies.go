@@ -11,7 +11,7 @@ import (
 
 // HasCopy reports whether path p has chunks of redundant messages to look at.
 func (s *Sender) HasCopy(p locator.PathID) bool {
-	if s.copyEnd <= s.base {
+	if s.work == nil || s.copyEnd <= s.base {
 		return false
 	}
 	t := s.known(p)

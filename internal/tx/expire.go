@@ -176,6 +176,9 @@ func (s *Sender) Undelivered() []Abandoned {
 	for idx := s.base; idx != s.next; idx++ {
 		s.reportOnce(s.at(idx).msg)
 	}
+	if s.work == nil {
+		return nil
+	}
 	for _, page := range s.pages {
 		if page == nil {
 			continue

@@ -12,7 +12,7 @@ func (s *Sender) HasNew() bool {
 // that may go is a zero window probe. AppendNew sends it when called; the caller decides when (RFC 9260 section 6.1 A:
 // first after one RTO, then less and less often).
 func (s *Sender) WindowClosed() bool {
-	return s.queued > 0 && s.base == s.next && s.PeerWindow() < min(s.pick().head.left, s.largest)
+	return s.queued > 0 && s.base == s.next && s.PeerWindow() < min(s.pick().head.left, int(s.largest))
 }
 
 // WindowProbe reports whether a zero window probe is outstanding. While SACKs keep coming its timeouts are no errors of
@@ -36,7 +36,7 @@ func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
 	if b.Empty() {
 		limit = min(limit, b.Room()&^3-s.header())
 	}
-	s.largest = max(1, limit)
+	s.largest = int32(max(1, limit))
 	sent := 0
 	for s.queued > 0 && limit > 0 && sent < g.Budget {
 		st := s.pick()

@@ -95,7 +95,7 @@ func (d *driver) step(op, arg byte) {
 			}
 		}
 		require.Equal(d.t, want, d.s.StartProbe(locator.PathID(p)))
-		require.GreaterOrEqual(d.t, d.s.cand.n, want)
+		require.GreaterOrEqual(d.t, d.s.candidates(), want)
 	case 12:
 		d.probe(d.now, d.path(), 1+int(arg)*50, 9000)
 	case 13:

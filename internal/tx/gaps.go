@@ -39,7 +39,7 @@ const fullList = 16
 
 // CutShort reports whether the peer's last list of gap blocks may have ended for want of room: then the silence about what
 // lies above its end means nothing.
-func (s *Sender) CutShort() bool { return s.cutShort }
+func (s *Sender) CutShort() bool { return s.work != nil && s.cutShort }
 
 // compareGaps goes through what this SACK reports by gap blocks and what the last one did, of which n blocks came on the
 // wire. News is acknowledged; what is missing was reneged on.

@@ -33,6 +33,9 @@ func (s *Sender) StartProbe(p locator.PathID) int {
 
 // StopProbe withdraws the candidates of path p.
 func (s *Sender) StopProbe(p locator.PathID) {
+	if s.candidates() == 0 {
+		return
+	}
 	bit := pathSet(1) << p
 	for from, left := s.pos(s.base), s.cand.n; left > 0; left-- {
 		pos := s.cand.first(from)
@@ -44,11 +47,11 @@ func (s *Sender) StopProbe(p locator.PathID) {
 }
 
 // HasProbe reports whether there are candidates.
-func (s *Sender) HasProbe() bool { return s.cand.n > 0 }
+func (s *Sender) HasProbe() bool { return s.candidates() > 0 }
 
 // ProbeSize returns what the next candidate takes in a packet, header and padding included; zero when there is none.
 func (s *Sender) ProbeSize() int {
-	if s.cand.n == 0 {
+	if s.candidates() == 0 {
 		return 0
 	}
 	return s.wireSize(int(s.at(s.nextProbe()).size))
@@ -67,7 +70,7 @@ func (s *Sender) nextProbe() uint64 {
 // as in flight on g.Path as well. Zero: no candidate, the next one does not fit, or no budget.
 func (s *Sender) AppendProbe(b *wire.Builder, g *Grant) int {
 	sent := 0
-	for s.cand.n > 0 && sent < g.Budget {
+	for s.candidates() > 0 && sent < g.Budget {
 		idx := s.nextProbe()
 		c := s.at(idx)
 		if s.apart(c.msg.st) || !s.write(b, c, idx, g.Immediate) {

@@ -46,12 +46,13 @@ func (s *Sender) stream(sid uint16) *stream {
 // Push queues m behind what its stream holds. The Sender owns m unless an error comes back: ErrStream or ErrEmpty.
 // There is no limit here; the caller compares Held and StreamHeld with its own.
 func (s *Sender) Push(m *Message) error {
-	if int(m.SID) >= s.streams {
+	if int(m.SID) >= int(s.streams) {
 		return ErrStream
 	}
 	if m.Data.Len == 0 {
 		return ErrEmpty
 	}
+	s.begin()
 	st := s.stream(m.SID)
 	m.begin()
 	s.pushes++
@@ -95,7 +96,7 @@ func (s *Sender) StreamHeld(sid uint16) int {
 // used returns the stream of an identifier, nil if its page was never used.
 func (s *Sender) used(sid uint16) *stream {
 	page := int(sid) / pageStreams
-	if page >= len(s.pages) || s.pages[page] == nil {
+	if s.work == nil || page >= len(s.pages) || s.pages[page] == nil {
 		return nil
 	}
 	return &s.pages[page][sid%pageStreams]

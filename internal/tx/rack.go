@@ -122,6 +122,9 @@ func (s *Sender) detect(p int, now mono.Time, rtt *RTT, res *AckResult) {
 
 // RackDeadline returns when the earliest reordering timer of any path fires (RFC 8985 section 6.3); call RackTimeout then.
 func (s *Sender) RackDeadline() (mono.Time, bool) {
+	if s.work == nil {
+		return 0, false
+	}
 	var at mono.Time
 	for _, t := range s.tracks {
 		if t != nil {
@@ -134,6 +137,9 @@ func (s *Sender) RackDeadline() (mono.Time, bool) {
 // RackTimeout marks what has become lost by now. Of res it sets Touched, and Flight, Lost and LostSent of those paths.
 func (s *Sender) RackTimeout(now mono.Time, rtt *[locator.MaxPaths]RTT, res *AckResult) {
 	res.reset()
+	if s.work == nil {
+		return
+	}
 	for p, t := range s.tracks {
 		if t != nil && t.rack.deadline != 0 && !now.Before(t.rack.deadline) {
 			s.detect(p, now, &rtt[p], res)

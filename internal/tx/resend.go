@@ -7,12 +7,12 @@ import (
 )
 
 // Resends reports whether chunks marked lost wait to be sent again. They go before new data (RFC 9260 section 6.1 C).
-func (s *Sender) Resends() bool { return s.lost.n > 0 }
+func (s *Sender) Resends() bool { return s.lostChunks() > 0 }
 
 // LostSize returns what the next chunk to be sent again takes in a packet, header and padding included; zero when none
 // waits. It may be more than the path it must take now allows: then it has to go out in a packet larger than that.
 func (s *Sender) LostSize() int {
-	if s.lost.n == 0 {
+	if s.lostChunks() == 0 {
 		return 0
 	}
 	return s.wireSize(int(s.at(s.nextLost()).size))
@@ -25,7 +25,7 @@ func (s *Sender) nextLost() uint64 { return s.idxAt(s.lost.first(s.pos(s.base)))
 // (RFC 9260 section 6.1 A is about new data). The caller takes the bytes off its budget before the next call.
 func (s *Sender) AppendResend(b *wire.Builder, g *Grant) int {
 	sent := 0
-	for s.lost.n > 0 && sent < g.Budget {
+	for s.lostChunks() > 0 && sent < g.Budget {
 		idx := s.nextLost()
 		c := s.at(idx)
 		if s.over(c.msg, g.Now) {

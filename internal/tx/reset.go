@@ -9,4 +9,4 @@ func (s *Sender) ResetStream(sid uint16) {
 }
 
 // SetStreams raises the number of outgoing streams (RFC 6525 section 5.1.5). It never falls.
-func (s *Sender) SetStreams(n int) { s.streams = max(s.streams, n) }
+func (s *Sender) SetStreams(n int) { s.streams = max(s.streams, int32(n)) }

@@ -26,9 +26,10 @@ type scheduler interface {
 
 // SetScheduler makes kind the scheduler from the next chunk on. A message that is cut in part is cut to its end first.
 func (s *Sender) SetScheduler(kind Scheduling) {
-	if kind == s.kind {
+	if s.work == nil && kind == ByTurns || s.work != nil && kind == s.kind {
 		return
 	}
+	s.begin()
 	s.kind, s.rr = kind, roundRobin{}
 	switch kind {
 	case ByArrival:
@@ -56,9 +57,10 @@ func (s *Sender) SetScheduler(kind Scheduling) {
 // SetStreamValue sets what the scheduler wants to know of a stream: ByPriority its priority, 0 being the highest; ByWeight its
 // weight, of which 0 means 1. Other schedulers do not use it. The stream must be in range, or ErrStream comes back.
 func (s *Sender) SetStreamValue(sid, value uint16) error {
-	if int(sid) >= s.streams {
+	if int(sid) >= int(s.streams) {
 		return ErrStream
 	}
+	s.begin()
 	st := s.stream(sid)
 	if st.head == nil {
 		st.value = value
@@ -81,6 +83,9 @@ func (s *Sender) StreamValue(sid uint16) uint16 {
 // NewPacket tells that the next chunk begins a packet. It must be called before any Append call for that packet, and before
 // NextWish.
 func (s *Sender) NewPacket() {
+	if s.work == nil {
+		return
+	}
 	if r, ok := s.sched.(*byPacket); ok {
 		r.packet()
 	}

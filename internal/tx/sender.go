@@ -42,19 +42,10 @@ type Grant struct {
 // The Append calls do not change their Grant: the caller takes the payload bytes they return off its budget. What they
 // append counts as sent, so a packet that holds some must not be abandoned.
 type Sender struct {
-	// Window: TSNs from base to before next, unwrapped to 64 bits. base-1 is the cumulative TSN acknowledged.
-	ring       []chunk // by TSN, its length a power of two
-	mask       uint64
+	// TSNs from base to before next, unwrapped to 64 bits, are under way. base-1 is the cumulative TSN acknowledged.
 	base, next uint64
-	lost       bitring // chunks whose fate is lost
-	cand       bitring // probe candidates
-	probed     uint8   // how many went since StartProbe: 0, 1, 2 or more
-
-	probing      bool // the chunk at base is a zero window probe
-	interleaving bool
-	partial      bool
-	keep         bool
-	up           *givenUp // once a message was given up
+	*work               // nil before the first message: most associations of a busy listener may never have one
+	up         *givenUp // once a message was given up
 
 	// Payload bytes, each in exactly one of the first three, or acknowledged by a gap block.
 	queued    int // not cut yet
@@ -62,6 +53,23 @@ type Sender struct {
 	lostBytes int // lost
 	unfreed   int // cut, and not covered by the cumulative TSN
 	arwnd     int // the peer's latest a_rwnd
+
+	streams int32
+	largest int32 // payload bytes of the largest chunk the last AppendNew could have cut
+
+	probing      bool // the chunk at base is a zero window probe
+	interleaving bool
+	partial      bool
+	keep         bool
+}
+
+// work is what only a Sender that has something to send needs.
+type work struct {
+	ring   []chunk // the window by TSN, its length a power of two
+	mask   uint64
+	lost   bitring // chunks whose fate is lost
+	cand   bitring // probe candidates
+	probed uint8   // how many went since StartProbe: 0, 1, 2 or more
 
 	trial   uint64         // TSN of the chunk on trial, see AppendTrial; zero: none
 	trialOn locator.PathID // the path it tries
@@ -74,8 +82,6 @@ type Sender struct {
 	cutShort      bool   // the last list may have ended for want of room
 
 	// Queues.
-	streams int
-	largest int // payload bytes of the largest chunk the last AppendNew could have cut
 	pages   []*streamPage
 	cutting *stream // its front message is cut in part, and DATA lets nothing come between
 	sched   scheduler
@@ -84,19 +90,42 @@ type Sender struct {
 	pushes  uint64     // messages ever pushed
 }
 
+// begin makes s ready for its first message.
+func (s *Sender) begin() {
+	if s.work == nil {
+		s.work = new(work)
+		s.sched = &s.rr
+	}
+}
+
+// lostChunks returns how many chunks wait to be sent again.
+func (s *Sender) lostChunks() int {
+	if s.work == nil {
+		return 0
+	}
+	return s.lost.n
+}
+
+// candidates returns how many chunks a probe may copy.
+func (s *Sender) candidates() int {
+	if s.work == nil {
+		return 0
+	}
+	return s.cand.n
+}
+
 // Init makes s ready to send. It may be called again after Drop, for an association that restarts.
 func (s *Sender) Init(cfg *Config) {
 	first := uint64(1)<<32 | uint64(cfg.InitialTSN)
 	*s = Sender{
 		base: first, next: first,
 		arwnd:        int(cfg.PeerWindow),
-		streams:      cfg.Streams,
+		streams:      int32(cfg.Streams),
 		largest:      1,
 		interleaving: cfg.Interleaving,
 		partial:      cfg.Partial,
 		keep:         cfg.KeepAbandoned,
 	}
-	s.sched = &s.rr
 	s.SetScheduler(cfg.Scheduler)
 }
 
@@ -126,7 +155,7 @@ func (s *Sender) Drop() (unsent int) {
 		}
 	}
 	up := s.up
-	*s = Sender{base: s.next, next: s.next, sched: &s.rr}
+	*s = Sender{base: s.next, next: s.next}
 	if up != nil {
 		s.up = &givenUp{counts: up.counts, streams: up.streams} // the figures can still be asked for
 	}
@@ -136,7 +165,7 @@ func (s *Sender) Drop() (unsent int) {
 // Trim gives back memory that only a busy Sender needs. It is for an association that falls idle; while anything is
 // outstanding it does nothing.
 func (s *Sender) Trim() {
-	if s.base != s.next {
+	if s.base != s.next || s.work == nil {
 		return
 	}
 	s.ring, s.mask, s.lost, s.cand = nil, 0, bitring{}, bitring{}

@@ -31,7 +31,7 @@ func (t *track) rec(x uint32) *record { return &t.recs[x&uint32(len(t.recs)-1)] 
 
 // known returns the state of path p, nil when nothing was ever sent there.
 func (s *Sender) known(p locator.PathID) *track {
-	if s.tracks == nil {
+	if s.work == nil || s.tracks == nil {
 		return nil
 	}
 	return s.tracks[p]
@@ -39,6 +39,7 @@ func (s *Sender) known(p locator.PathID) *track {
 
 // track returns the state of path p, allocating it at first use.
 func (s *Sender) track(p locator.PathID) *track {
+	s.begin()
 	if s.tracks == nil {
 		s.tracks = make([]*track, locator.MaxPaths)
 	}

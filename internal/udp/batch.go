@@ -1,6 +1,9 @@
 package udp
 
-import "net/netip"
+import (
+	"net/netip"
+	"weak"
+)
 
 // Slot is one received datagram, or several of equal size (the last may be shorter) side by side when Segment is set.
 type Slot struct {
@@ -61,13 +64,15 @@ type Batch struct {
 
 	all    []Slot
 	mem    []byte
-	first  int // bytes of slot 0
-	size   int // bytes of each other slot
-	usable int // slots with memory behind them
-	want   int // largest datagram seen; at most size, or Reset grows
-	slots  int // slots of 64 KiB that resetJoined makes; 0: as they are
-	calm   int // reads in a row, see calmReads
-	layout int // counts changes of mem, for scratch that points into it
+	hold   *[]byte              // keeps mem while the reader does not wait
+	idle   weak.Pointer[[]byte] // the same while it does, see rest
+	first  int                  // bytes of slot 0
+	size   int                  // bytes of each other slot
+	usable int                  // slots with memory behind them
+	want   int                  // largest datagram seen; at most size, or Reset grows
+	slots  int                  // slots of 64 KiB that resetJoined makes; 0: as they are
+	calm   int                  // reads in a row, see calmReads
+	layout int                  // counts changes of mem, for scratch that points into it
 
 	scratch any // of the socket implementation that read last
 }
@@ -110,10 +115,32 @@ func (b *Batch) Reset() {
 		b.mem = nil // slots handed out before keep it alive as long as somebody looks at them
 	}
 	if b.mem == nil {
-		b.mem = make([]byte, b.first+(b.usable-1)*b.size)
 		clear(b.all) // a slot of old would keep the memory of old
-		b.layout++
+		b.wake()
 	}
+}
+
+// rest lets go of the memory while the reader waits for its socket: the collector may take it from an idle one, and a busy
+// one finds it where it was.
+func (b *Batch) rest() {
+	if b.mem != nil {
+		clear(b.all[:b.usable])
+		b.mem, b.hold = nil, nil
+	}
+}
+
+// wake undoes rest.
+func (b *Batch) wake() {
+	if b.mem != nil {
+		return
+	}
+	need := b.first + (b.usable-1)*b.size
+	if b.hold = b.idle.Value(); b.hold == nil || len(*b.hold) != need {
+		made := make([]byte, need)
+		b.hold, b.idle = &made, weak.Make(&made)
+	}
+	b.mem = *b.hold
+	b.layout++
 }
 
 // resetJoined is Reset for a socket whose kernel coalesces datagrams: every slot takes whatever may arrive, since a joined

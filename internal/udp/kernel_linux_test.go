@@ -154,7 +154,7 @@ func FuzzControl(f *testing.F) {
 	f.Add(make([]byte, 128), 128)
 	f.Add([]byte{255, 255, 255, 255, 255, 255, 255, 255}, 128)
 	f.Fuzz(func(t *testing.T, b []byte, n int) {
-		r := newReceiver(&mmsg{}, 1)
+		r := newReceiver(&mmsg{}, NewBatch(1, false))
 		for i := range min(len(b), 128) {
 			r.ctls[0][i/8] |= uint64(b[i]) << (i % 8 * 8)
 		}

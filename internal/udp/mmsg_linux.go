@@ -89,6 +89,7 @@ func (s *mmsg) Stats() Stats {
 // receiver is the scratch of reads. It lives in the Batch, since that belongs to the one reader.
 type receiver struct {
 	sock   *mmsg
+	batch  *Batch
 	layout int // of the batch's memory that iovs point into
 	hdrs   []mmsghdr
 	iovs   []unix.Iovec
@@ -111,13 +112,10 @@ func (s *mmsg) ReadBatch(b *Batch) error {
 	s.reset(b)
 	r, ok := b.scratch.(*receiver)
 	if !ok || r.sock != s {
-		r = newReceiver(s, len(b.all))
+		r = newReceiver(s, b)
 		b.scratch = r
 	}
 	for ; ; s.reset(b) {
-		if r.layout != b.layout {
-			r.point(b)
-		}
 		r.n, r.errno, r.waited = b.usable, 0, false
 		err := s.raw.Read(r.run)
 		if err != nil && !errors.Is(err, net.ErrClosed) {
@@ -157,9 +155,11 @@ func (s *mmsg) reset(b *Batch) {
 	}
 }
 
-func newReceiver(s *mmsg, slots int) *receiver {
+func newReceiver(s *mmsg, b *Batch) *receiver {
+	slots := len(b.all)
 	r := &receiver{
 		sock:  s,
+		batch: b,
 		hdrs:  make([]mmsghdr, slots),
 		iovs:  make([]unix.Iovec, slots),
 		names: make([]unix.RawSockaddrInet6, slots),
@@ -194,6 +194,14 @@ func (r *receiver) point(b *Batch) {
 	}
 }
 
+// rest lets go of the memory before the reader waits.
+func (r *receiver) rest() {
+	for i := range r.batch.usable {
+		r.iovs[i].Base = nil
+	}
+	r.batch.rest()
+}
+
 // rearm restores what the kernel overwrites in a header.
 func (r *receiver) rearm(i int) {
 	h := &r.hdrs[i].hdr
@@ -205,6 +213,9 @@ func (r *receiver) rearm(i int) {
 // receive runs under RawConn.Read; false lets it wait for the socket to become readable.
 func (r *receiver) receive(fd uintptr) bool {
 	want := r.n
+	if r.batch.wake(); r.layout != r.batch.layout {
+		r.point(r.batch)
+	}
 	for {
 		// MSG_TRUNC: the length of a cut datagram is its true one, so the batch can grow to it.
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), uintptr(want),
@@ -225,6 +236,7 @@ func (r *receiver) receive(fd uintptr) bool {
 					return true
 				}
 			}
+			r.rest()
 			return false
 		default:
 			if r.n = 0; !r.sock.notices || !r.notices.look(fd) {
