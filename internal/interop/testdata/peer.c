@@ -13,6 +13,7 @@
  *     -f N      timeouts until a path is potentially failed (RFC 7829)
  *     -e SEED   check that what arrives is the content of that seed
  *     -R SIZE   what arrives is records of that size instead, each beginning with its number, in any order
+ *     -T        keep when each message arrived
  *     -E        send each message back instead, on its stream, with its identifier
  *
  * Connections are numbered from 1, and stand in front of each line, out and in:
@@ -21,6 +22,7 @@
  *                         unordered records on stream FIRST. Answer: sent BYTES
  *     N wait BYTES        answer when so many bytes have arrived: received BYTES
  *     N pause, N resume   do not read; read on
+ *     N times             answer the microseconds of CLOCK_MONOTONIC at which messages arrived: times NUMBER NUMBER ...
  *     N abort TEXT        abort the association
  *     N shutdown          end the association in order
  *     N primary ADDR      prefer a path
@@ -37,6 +39,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <usrsctp.h>
 
@@ -58,6 +61,8 @@ struct conn {
 
 	struct content *expected; /* per stream; key 0: nothing has come yet */
 	uint8_t *seen;            /* per record */
+	int64_t *times;           /* per message; guarded by mu */
+	size_t timed;
 	int wrong;
 };
 
@@ -66,7 +71,7 @@ static int conn_count;
 static pthread_mutex_t out_mu = PTHREAD_MUTEX_INITIALIZER;
 
 static uint64_t seed;
-static int checking, echoing;
+static int checking, echoing, timing;
 static size_t record_size;
 
 static void
@@ -323,6 +328,11 @@ read_all(void *arg)
 			}
 		}
 		pthread_mutex_lock(&c->mu);
+		if (timing && flags & MSG_EOR && c->timed < MAX_STREAMS) {
+			struct timespec now;
+			clock_gettime(CLOCK_MONOTONIC, &now);
+			c->times[c->timed++] = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+		}
 		c->received += n;
 		if (c->wanted > 0 && c->received >= c->wanted) {
 			say("%d received %llu", c->n, (unsigned long long)c->received);
@@ -350,6 +360,7 @@ new_conn(struct socket *sock)
 	pthread_cond_init(&c->changed, NULL);
 	c->expected = calloc(MAX_STREAMS, sizeof(*c->expected));
 	c->seen = calloc(MAX_STREAMS, 1);
+	c->times = calloc(MAX_STREAMS, sizeof(*c->times));
 	if (pthread_create(&c->reader, NULL, read_all, c) != 0)
 		die("pthread_create");
 	return c;
@@ -417,6 +428,20 @@ abort_conn(struct conn *c, const char *text)
 }
 
 static void
+tell_times(struct conn *c)
+{
+	pthread_mutex_lock(&c->mu);
+	pthread_mutex_lock(&out_mu);
+	printf("%d times", c->n);
+	for (size_t i = 0; i < c->timed; i++)
+		printf(" %lld", (long long)c->times[i]);
+	putchar('\n');
+	fflush(stdout);
+	pthread_mutex_unlock(&out_mu);
+	pthread_mutex_unlock(&c->mu);
+}
+
+static void
 command(char *line)
 {
 	char word[32], text[200] = "";
@@ -464,6 +489,8 @@ command(char *line)
 		pthread_cond_broadcast(&c->changed);
 		pthread_mutex_unlock(&c->mu);
 		say("%d %sd", n, word);
+	} else if (strcmp(word, "times") == 0) {
+		tell_times(c);
 	} else if (strcmp(word, "abort") == 0) {
 		abort_conn(c, line);
 	} else if (strcmp(word, "shutdown") == 0) {
@@ -521,7 +548,7 @@ main(int argc, char **argv)
 	uint32_t rto = 0, heartbeat = 0;
 	long pf = -1;
 
-	while ((opt = getopt(argc, argv, "u:U:p:P:b:c:o:i:r:s:t:h:f:e:R:E")) != -1) {
+	while ((opt = getopt(argc, argv, "u:U:p:P:b:c:o:i:r:s:t:h:f:e:R:TE")) != -1) {
 		switch (opt) {
 		case 'u': udp_port = atoi(optarg); break;
 		case 'U': peer_udp_port = atoi(optarg); break;
@@ -536,6 +563,7 @@ main(int argc, char **argv)
 		case 'f': pf = atoi(optarg); break;
 		case 'e': seed = strtoull(optarg, NULL, 10); checking = 1; break;
 		case 'R': record_size = atoi(optarg); break;
+		case 'T': timing = 1; break;
 		case 'E': echoing = 1; break;
 		case 'b':
 		case 'c':
