@@ -227,6 +227,14 @@ type Config struct {
 	// with no more than three times what it received can list its addresses.
 	NoInitPadding bool
 
+	// NoPadChunk does not announce the PAD chunk (RFC 4820). Peers that search for the path MTU with it (RFC 8899) then do not.
+	NoPadChunk bool
+
+	// NoListing names none of our addresses in INIT and INIT ACK, so that the peer knows those only that our packets come
+	// from. It is for hosts whose addresses mean nothing to the peer, behind a NAT that the library cannot know of (RFC 6951
+	// section 5.7). Several paths there are still are those to several addresses of the peer.
+	NoListing bool
+
 	// Logger is told what happens to associations and paths. Default: nobody.
 	Logger *slog.Logger
 
@@ -266,6 +274,7 @@ func RFC9260() *Config {
 		NoPlainInit:    true,
 		NoStagger:      true,
 		NoInitPadding:  true,
+		NoPadChunk:     true,
 	}
 }
 
@@ -428,6 +437,7 @@ func (c *Config) core() assoc.Config {
 		MaxPayload:      c.MaxPayload,
 		MaxStreams:      c.MaxStreams,
 		NoReconfig:      c.NoStreamReset,
+		NoPad:           c.NoPadChunk,
 		NoPartial:       c.NoPartialReliability,
 		Interleaving:    c.Interleaving,
 		KeepAbandoned:   c.KeepUndelivered,
@@ -459,6 +469,7 @@ func (c *Config) node(keepIdle time.Duration, onClose func()) driver.Config {
 		MaxAssociations: c.MaxAssociations,
 		InitsPerSource:  c.InitsPerSource,
 		StrictAnswers:   c.StrictAnswers,
+		NoListing:       c.NoListing,
 		Memory:          c.Memory,
 		SendBuffer:      c.SendBuffer,
 		MaxSendBuffer:   c.MaxSendBuffer,

@@ -82,6 +82,7 @@ type Assoc struct {
 	sack      sackChoice
 	state     State
 	probing   int8 // path whose chunks are probed on an alternate, -1: none
+	away      int8 // one more than the path that T3-rtx expired on though it stays Active: resends take another way; 0: none
 	sackFrom  locator.PathID
 
 	asked      bool // a heartbeat was asked for, to measure the round trip of a path that only brings data

@@ -54,6 +54,7 @@ type Config struct {
 	Adapt      bool   // announce Adaptation, for the layer above (RFC 5061 section 4.2.6)
 	Adaptation uint32 // the adaptation layer indication
 
+	NoPad      bool // do not announce the PAD chunk (RFC 4820)
 	NoReconfig bool // do not announce stream re-configuration (RFC 6525)
 	MaxStreams int  // streams each way that re-configuration may add up to, default 65535
 
@@ -135,9 +136,13 @@ func (c *Config) Fill() {
 
 func (c *Config) reconfig() bool { return !c.NoReconfig }
 
-// Extensions returns the chunk types to announce (RFC 5061 section 4.2.7): those of the extensions in use.
+// Extensions returns the chunk types to announce (RFC 5061 section 4.2.7): those of the extensions in use. With none of them
+// the parameter, which RFC 9260 does not have, is left out.
 func (c *Config) Extensions() []wire.ChunkType {
-	ext := []wire.ChunkType{wire.TypePad}
+	var ext []wire.ChunkType
+	if !c.NoPad {
+		ext = append(ext, wire.TypePad)
+	}
 	if c.reconfig() {
 		ext = append(ext, wire.TypeReconfig)
 	}

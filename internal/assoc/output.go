@@ -251,7 +251,24 @@ func (a *Assoc) emitData(now mono.Time, out *pktbuf.Batch) bool {
 	if p == nil {
 		return false
 	}
+	if q := a.resendPath(now); q != nil && q != p && a.emitOn(now, q, false, false, false, out) {
+		return true
+	}
 	return a.emitOn(now, p, want && sp == p, must && sp == p, false, out) || a.emitWished(now, p, out)
+}
+
+// resendPath returns the path for what timed out on one that is still Active: another active one than it went by last
+// (RFC 9260 section 6.4). Nil: resends go where new data goes.
+func (a *Assoc) resendPath(now mono.Time) *path.Path {
+	if a.away == 0 {
+		return nil
+	}
+	p := a.paths.Get(locator.PathID(a.away - 1))
+	if p == nil || !a.tx.Resends() || a.paths.Retired(p) {
+		a.away = 0
+		return nil
+	}
+	return a.paths.Alternate(now, p, true)
 }
 
 // emitWished writes new data whose policy wants another path than p.
@@ -277,6 +294,9 @@ func (a *Assoc) emitOn(now mono.Time, p *path.Path, want, must, wished bool, out
 		budget = p.Budget(now, a.tx.InFlight(p.ID))
 		if a.windowShut() {
 			budget = min(budget, a.probeBudget(now, p))
+		}
+		if q := a.resendPath(now); q != nil && q != p {
+			budget = 0 // new data waits for what goes again there (section 6.1 C)
 		}
 	}
 	size := p.Payload

@@ -145,8 +145,8 @@ func (a *Assoc) pathTimeout(now mono.Time, p *path.Path) {
 }
 
 // t3Expired does what RFC 9260 section 6.3.3 asks: the window collapses, the timeout doubles, what is outstanding on the
-// path counts as lost and goes out again, on an alternate if there is one (section 6.4.1), for the error has made this
-// path PotentiallyFailed.
+// path counts as lost and goes out again, on an alternate if there is one (section 6.4.1): either the error has made this path
+// PotentiallyFailed, and everything leaves it, or it stays Active, and only what is sent again does.
 func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
 	p.StopT3()
 	flight := a.tx.InFlight(p.ID)
@@ -181,5 +181,6 @@ func (a *Assoc) t3Expired(now mono.Time, p *path.Path) {
 	a.verdict(now, p, v)
 	if v.To == heartbeat.Active && v.From == heartbeat.Active {
 		a.paths.Touch()
+		a.away = int8(p.ID) + 1
 	}
 }

@@ -27,6 +27,7 @@ type Config struct {
 	Assoc           assoc.Config  // shared by all associations
 	MaxAssociations int           // default 1<<20
 	InitsPerSource  int           // INITs taken per second and source address; default 10,000
+	NoListing       bool          // name none of our locators to peers
 	StrictAnswers   bool          // answer strangers with no more than they sent
 	Memory          int64         // budget of all associations together in bytes, default 256 MiB
 	SendBuffer      int           // per association in bytes, default 1 MiB
@@ -124,7 +125,8 @@ func NewNode(socks []udp.Socket, cfg Config) *Node {
 		n.locals = append(n.locals, locator.FromAddrPort(s.Local()))
 	}
 	n.ep = endpoint.New(endpoint.Config{Assoc: n.cfg.Assoc, Local: n.locals, MaxAssocs: n.cfg.MaxAssociations,
-		InitsPerSec: n.cfg.InitsPerSource, StrictAnswers: n.cfg.StrictAnswers})
+		InitsPerSec: n.cfg.InitsPerSource, StrictAnswers: n.cfg.StrictAnswers,
+		NoListing: n.cfg.NoListing})
 	core := n.ep.Config()
 	n.window = core.Window
 	n.smallCredit = 2 * (core.Payload + pktbuf.Overhead)

@@ -7,9 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-multihome/multihome/heartbeat"
+	"github.com/go-multihome/multihome/internal/assoc"
+	"github.com/go-multihome/multihome/internal/cc"
+	"github.com/go-multihome/multihome/internal/rto"
 )
 
-// cmdConfig sets fields of the host's association configuration by name, nested ones with dots and in any case, as in
+// cmdConfig sets fields of the host's association configuration by name, nested ones with dots and in any case, after those of a profile, as in
 // "config a rto.min=1s window=64KiB noprobetimeout=true". It must come before the host listens or dials.
 func cmdConfig(c *call) error {
 	h, err := c.host(0)
@@ -20,13 +25,38 @@ func cmdConfig(c *call) error {
 		return fmt.Errorf("the endpoint of %s is made already", h.Name)
 	}
 	h.Cfg.Fill()
+	switch p := c.key("profile", ""); p {
+	case "":
+	case "rfc9260":
+		rnd, check := h.Cfg.Random, h.Cfg.Check
+		h.Cfg = RFC9260()
+		h.Cfg.Random, h.Cfg.Check = rnd, check
+	default:
+		return fmt.Errorf("no profile %q", p)
+	}
+	h.NoListing = c.key("nolisting", "") == "true"
 	for k, v := range c.Keys {
+		if c.used[k] {
+			continue
+		}
 		c.used[k] = true
 		if err := setField(reflect.ValueOf(&h.Cfg).Elem(), strings.Split(k, "."), v); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// RFC9260 returns the profile of that name as the core knows it. Package transport checks that it is the public one.
+func RFC9260() assoc.Config {
+	return assoc.Config{
+		RTO:       rto.Config{Initial: time.Second, Min: time.Second, Max: time.Minute},
+		Heartbeat: heartbeat.RFC9260Config(), AssocMaxRetrans: 10, MaxInitRetrans: 8,
+		SackDelay: 200 * time.Millisecond, CookieLife: time.Minute, InitialPackets: -1,
+		Congestion: cc.KindReno, SlowStart: 1, MaxBurst: 4, NoPacing: true, NoDelayExit: true, PlainRecovery: true,
+		NoPartial: true, NoReconfig: true, NoPad: true,
+		NoProbeTimeout: true, MaxPayload: -1, PlainAfter: -1, Stagger: -1, InitPadding: -1,
+	}
 }
 
 var durationType = reflect.TypeFor[time.Duration]()

@@ -156,7 +156,12 @@ func newStorm(seed uint64) *storm {
 	}
 	s.w.AddHost("a", addrs[0]...)
 	s.w.AddHost("b", addrs[1]...)
+	plain := s.rng.IntN(4) == 0
 	for _, h := range s.w.Hosts {
+		if plain {
+			h.Cfg = RFC9260()
+			h.Cfg.Check = true
+		}
 		h.Cfg.Window = []int{20_000, 100_000, 1 << 20}[s.rng.IntN(3)]
 	}
 	for i, l := range s.w.Net.Links("*") {
@@ -166,7 +171,7 @@ func newStorm(seed uint64) *storm {
 			l.Shape = s.w.Net.Links("*")[i-1].Shape
 		}
 	}
-	s.plan = fmt.Sprintf("%d paths, mesh %v, end %d", s.paths, s.mesh, s.end)
+	s.plan = fmt.Sprintf("%d paths, mesh %v, end %d, profile rfc9260 %v", s.paths, s.mesh, s.end, plain)
 	return s
 }
 

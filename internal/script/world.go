@@ -56,7 +56,9 @@ type Host struct {
 	Sim   *simnet.Host
 	EP    *endpoint.Endpoint
 	Cfg   assoc.Config
-	Conns []*Conn
+	// NoListing is that of the endpoint.
+	NoListing bool
+	Conns     []*Conn
 
 	locals []locator.Locator
 	batch  *pktbuf.Batch
@@ -127,7 +129,7 @@ func (h *Host) Boot() {
 	h.rng = rand.New(rand.NewPCG(h.World.Net.Seed(), f.Sum64()))
 	cfg := h.Cfg
 	cfg.Random = h.rng.Uint64
-	h.EP = endpoint.New(endpoint.Config{Assoc: cfg, Local: h.locals})
+	h.EP = endpoint.New(endpoint.Config{Assoc: cfg, Local: h.locals, NoListing: h.NoListing})
 }
 
 // drop forgets an association without telling the peer, and gives back its memory.

@@ -291,6 +291,9 @@ func (b *Builder) SupportedAddrTypes(v4, v6 bool) bool {
 
 // SupportedExt appends the Supported Extensions parameter (RFC 5061 section 4.2.7).
 func (b *Builder) SupportedExt(types ...ChunkType) bool {
+	if len(types) == 0 {
+		return true
+	}
 	p, ok := b.item(uint16(ParamSupportedExt), len(types))
 	if ok {
 		for i, t := range types {
