@@ -420,7 +420,7 @@ func TestLabParameters(t *testing.T) {
 		p := a.Parameters()
 		require.Equal(t, transport.Parameters{
 			RTOInitial: time.Second, RTOMin: 400 * time.Millisecond, RTOMax: 30 * time.Second, AssocMaxRetrans: 10,
-			Fragmentation: transport.FragmentMessages, Scheduler: transport.RoundRobin,
+			MaxBurst: 64, Fragmentation: transport.FragmentMessages, Scheduler: transport.RoundRobin,
 			SackDelay: 20 * time.Millisecond, SackEvery: 2, SendBuffer: 1 << 20, ReceiveWindow: 100_000, Linger: 5 * time.Second,
 		}, p)
 		peer := a.Peer()
@@ -431,7 +431,7 @@ func TestLabParameters(t *testing.T) {
 		require.Equal(t, [2]int{5, 5}, [2]int{out, in})
 
 		change := transport.Parameters{RTOMin: 700 * time.Millisecond, AssocMaxRetrans: 4, SackEvery: 1, SackDelay: 100 * time.Millisecond,
-			Fragmentation: transport.RefuseMessages, Scheduler: transport.WeightedFair,
+			Fragmentation: transport.RefuseMessages, Scheduler: transport.WeightedFair, MaxBurst: 2,
 			MaxSegment: 500, SendBuffer: 32 << 10, ReceiveWindow: 200_000, Linger: time.Second}
 		require.NoError(t, a.SetParameters(change))
 		want := change

@@ -18,7 +18,7 @@ type Parameters struct {
 	AssocMaxRetrans            int
 	SackDelay                  time.Duration
 	SackEvery                  int
-	MaxSegment                 int
+	MaxSegment, MaxBurst       int
 	Fragmentation              Fragmentation
 	Scheduler                  Scheduler
 	SendBuffer, ReceiveWindow  int
@@ -30,7 +30,7 @@ func (a *Association) Parameters() Parameters {
 	p := a.conn.Params()
 	return Parameters{
 		RTOInitial: p.RTO.Initial, RTOMin: p.RTO.Min, RTOMax: p.RTO.Max, AssocMaxRetrans: p.AssocMaxRetrans,
-		SackDelay: p.SackDelay, SackEvery: p.SackEvery, MaxSegment: p.MaxSegment,
+		SackDelay: p.SackDelay, SackEvery: p.SackEvery, MaxSegment: p.MaxSegment, MaxBurst: p.MaxBurst,
 		Fragmentation: fragmentationOf(p.NoFragments), Scheduler: schedulerOf(p.Scheduler),
 		SendBuffer: p.SendBuffer, ReceiveWindow: p.Window, Linger: time.Duration(a.linger.Load()),
 	}
@@ -41,7 +41,7 @@ func (a *Association) Parameters() Parameters {
 func (a *Association) SetParameters(p Parameters) error {
 	c := Config{
 		RTOInitial: p.RTOInitial, RTOMin: p.RTOMin, RTOMax: p.RTOMax, AssocMaxRetrans: p.AssocMaxRetrans,
-		SackDelay: p.SackDelay, SackEvery: p.SackEvery, MaxSegment: p.MaxSegment, Fragmentation: p.Fragmentation, Scheduler: p.Scheduler,
+		SackDelay: p.SackDelay, SackEvery: p.SackEvery, MaxSegment: p.MaxSegment, MaxBurst: p.MaxBurst, Fragmentation: p.Fragmentation, Scheduler: p.Scheduler,
 		SendBuffer: p.SendBuffer, ReceiveWindow: p.ReceiveWindow, Linger: p.Linger,
 	}
 	had := a.Parameters()
@@ -58,6 +58,7 @@ func (a *Association) SetParameters(p Parameters) error {
 		set(&d.SackDelay, p.SackDelay)
 		set(&d.SackEvery, p.SackEvery)
 		set(&d.MaxSegment, p.MaxSegment)
+		set(&d.MaxBurst, p.MaxBurst)
 		if p.Fragmentation != FragmentationDefault {
 			d.NoFragments = p.Fragmentation == RefuseMessages
 		}

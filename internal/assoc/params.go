@@ -20,13 +20,14 @@ type Params struct {
 	Window          int // what SetWindow may ask for at most
 	NoFragments     bool
 	Scheduler       tx.Scheduling
+	MaxBurst        int
 }
 
 // Params returns those in force.
 func (a *Assoc) Params() Params {
 	c := a.cfg
 	return Params{RTO: c.RTO, AssocMaxRetrans: c.AssocMaxRetrans, SackDelay: c.SackDelay, SackEvery: c.SackEvery, MaxSegment: c.MaxSegment,
-		Window: c.Window, NoFragments: c.NoFragments, Scheduler: c.Scheduler}
+		Window: c.Window, NoFragments: c.NoFragments, Scheduler: c.Scheduler, MaxBurst: c.MaxBurst}
 }
 
 // SetParams puts others in force. The caller has checked their ranges.
@@ -38,7 +39,12 @@ func (a *Assoc) SetParams(p Params) {
 	}
 	c.MaxSegment, c.NoFragments, c.Scheduler = p.MaxSegment, p.NoFragments, p.Scheduler
 	a.tx.SetScheduler(p.Scheduler)
+	if p.MaxBurst != c.MaxBurst {
+		c.MaxBurst = p.MaxBurst
+		c.fillPaths()
+	}
 	for _, q := range a.paths.All() {
+		q.Configure(c.forPaths())
 		q.RTO.SetConfig(&c.RTO)
 	}
 	a.rx.SetSack(p.SackDelay, p.SackEvery)

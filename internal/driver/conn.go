@@ -24,7 +24,7 @@ type Conn struct {
 	mu    sync.Mutex
 	a     *assoc.Assoc // guarded by mu, as everything below up to the next heading
 	now   mono.Time    // the latest instant the core was told; instants never go back
-	armed mono.Time // when the alarm goes off; 0: it does not
+	armed mono.Time    // when the alarm goes off; 0: it does not
 
 	err     error
 	aborted error // what Close returns after an abort of our own

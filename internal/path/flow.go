@@ -83,6 +83,14 @@ func (p *Path) Size() *Size {
 // Sizing returns the search if there is one.
 func (p *Path) Sizing() *Size { return p.size }
 
+// Configure puts another configuration in force: Max.Burst at once, the rest from the next flow on.
+func (p *Path) Configure(cfg *Config) {
+	p.cfg = cfg
+	if p.flow != nil {
+		p.flow.pace.limit(cfg.MaxBurst)
+	}
+}
+
 // fresh makes a flow in its initial state.
 func (p *Path) fresh() *flow {
 	f, c := new(flow), p.cfg.CC

@@ -44,6 +44,14 @@ func (c *pacer) init(max int, off bool) {
 	*c = pacer{max: max, burst: max, off: off}
 }
 
+// limit changes how many packets leave at once.
+func (c *pacer) limit(max int) {
+	if max == 0 {
+		max = maxBurst
+	}
+	c.max, c.burst = max, min(c.burst, max)
+}
+
 // cost returns how long bytes take at the rate of the path; zero when they are not spread. The rate lies above window per
 // round trip, by enough to let slow start double it and avoidance grow: it is there to break up bursts, the window decides
 // what is under way. Of the smoothed round trip and the last one the shorter counts: a host that was stalled for a moment
