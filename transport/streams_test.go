@@ -93,6 +93,30 @@ func TestHalfCloseUnsupported(t *testing.T) {
 	}
 }
 
+// The peer asks for the end of a stream that waits to be ended already. That is one end, and no other stream follows it.
+func TestLabStreamEndedAndStopped(t *testing.T) {
+	inLab(t, []string{"delay=20ms"}, func(t *testing.T, x *lab) {
+		a, b := x.dial(transport.Config{})
+		s, err := a.OpenStream()
+		require.NoError(t, err)
+		_, err = s.Write([]byte("the only word"))
+		require.NoError(t, err)
+		require.NoError(t, s.CloseWrite())
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		r, err := b.AcceptStream(ctx)
+		require.NoError(t, err)
+		require.NoError(t, r.CloseRead())
+		_, err = b.AcceptStream(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, r.Close())
+		_, err = s.Read(make([]byte, 1))
+		require.Equal(t, io.EOF, err)
+		require.NoError(t, a.Close())
+		require.NoError(t, b.Close())
+	})
+}
+
 // Streams come and go over a bad network, many more than there are numbers. Each carries its own bytes both ways.
 func TestLabStreamsComeAndGo(t *testing.T) {
 	inLab(t, []string{"delay=5ms", "loss=0.03", "duplicate=0.01", "reorder=0.03", "reorderby=3ms"}, func(t *testing.T, x *lab) {

@@ -397,10 +397,14 @@ func (a *Assoc) endAsked(p wire.Param) wire.ReconfigResult {
 		}
 	}
 	r := a.reconf
-	if r.busy && r.kind == endOurs && overlaps(r.sids, sids) {
+	var under int // of sids, whose reset is under way
+	sids, under = r.notEnding(sids)
+	switch {
+	case len(sids) == 0 && under > 0:
 		return wire.ReconfigNothingToDo
-	}
-	if len(r.waiting)+len(sids) > maxAsked {
+	case len(sids) == 0:
+		return wire.ReconfigPerformed // it is going to be
+	case len(r.waiting)+len(sids) > maxAsked:
 		return wire.ReconfigDenied // it asks faster than it lets us end them
 	}
 	r.waiting, r.look = append(r.waiting, sids...), true
@@ -408,18 +412,34 @@ func (a *Assoc) endAsked(p wire.Param) wire.ReconfigResult {
 	return wire.ReconfigPerformed
 }
 
-// overlaps reports whether have holds all of want.
-func overlaps(have, want []uint16) bool {
-	for _, w := range want {
-		found := false
-		for _, h := range have {
-			found = found || h == w
-		}
-		if !found {
-			return false
+// sidSet is a set of streams.
+type sidSet [1 << 16 / 64]uint64
+
+func (s *sidSet) add(sid uint16)      { s[sid/64] |= 1 << (sid % 64) }
+func (s *sidSet) has(sid uint16) bool { return s[sid/64]>>(sid%64)&1 != 0 }
+
+// notEnding keeps those streams whose end is neither under way nor waiting to be: the peer would take two ends for those of
+// two streams. It tells how many are under way.
+func (r *reconf) notEnding(sids []uint16) (kept []uint16, under int) {
+	var known, busy sidSet
+	for _, sid := range r.waiting {
+		known.add(sid)
+	}
+	if r.busy && r.kind == endOurs {
+		for _, sid := range r.sids {
+			busy.add(sid)
 		}
 	}
-	return true
+	kept = sids[:0]
+	for _, sid := range sids {
+		if busy.has(sid) {
+			under++
+		} else if !known.has(sid) {
+			known.add(sid)
+			kept = append(kept, sid)
+		}
+	}
+	return kept, under
 }
 
 func (a *Assoc) incomingAdded(p wire.Param) wire.ReconfigResult {
