@@ -67,16 +67,18 @@ func (a *Association) Paths() []PathInfo {
 
 // Stats counts what an association saw and did.
 type Stats struct {
-	State                 string // RFC 9260 section 4
-	OutStreams, InStreams int    // agreed on
-	SendBuffered          int    // bytes written and not acknowledged
-	ReceiveBuffered       int    // memory of what arrived and was not read
-	ReceiveWindow         int    // allowed at present by Config.ReceiveWindow and Config.Memory
-	PeerWindow            int    // room the peer has for what is not under way yet
-	Unacknowledged        int    // DATA chunks sent and not acknowledged cumulatively
-	Queued                int    // bytes written and never sent
-	FragmentSize          int    // user bytes a DATA chunk holds at present
-	EventsDropped         uint64 // events that found their channel full
+	State                 string    // RFC 9260 section 4
+	OutStreams, InStreams int       // agreed on
+	SendBuffered          int       // bytes written and not acknowledged
+	ReceiveBuffered       int       // memory of what arrived and was not read
+	ReceiveWindow         int       // allowed at present by Config.ReceiveWindow and Config.Memory
+	PeerWindow            int       // room the peer has for what is not under way yet
+	Unacknowledged        int       // DATA chunks sent and not acknowledged cumulatively
+	Queued                int       // bytes written and never sent
+	FragmentSize          int       // user bytes a DATA chunk holds at present
+	EventsDropped         uint64    // events that found their channel full
+	LastReceived          time.Time // when packets were last received; zero: never
+	NextTimer             time.Time // when it does something by itself, if nothing happens before; zero: never
 	GivenUp               GivenUp
 
 	PacketsSent, PacketsReceived uint64
@@ -104,6 +106,7 @@ func (a *Association) Stats() Stats {
 		PeerWindow: i.Status.PeerWindow, Unacknowledged: i.Status.Unacked, Queued: i.Status.Queued,
 		FragmentSize: i.Status.Fragment, EventsDropped: a.eventsDropped.Load(), GivenUp: givenUp(i.GivenUp),
 		PacketsSent: c.PacketsSent, PacketsReceived: c.PacketsReceived,
+		LastReceived: i.LastIn, NextTimer: i.NextTimer,
 		PathChanges: c.PathChanges, Moved: c.Retargeted, SpuriousResends: c.Spurious, DuplicatesReported: c.DupTSNs,
 		RemoteErrors: c.RemoteErrors, UnknownChunks: c.UnknownChunks, Discarded: c.Discarded, Malformed: c.Malformed,
 		BadTag: c.BadTag, PathsRefused: c.NoRoomForPath, PortChanges: c.PortChanges, Stalls: c.Stalls,

@@ -40,6 +40,8 @@ type Info struct {
 	Window             int // receive window allowed at present
 	GivenUp            tx.Counts
 	Core               assoc.Stats
+	NextTimer          time.Time // when the core acts by itself; zero: never
+	LastIn             time.Time // when packets were last received; zero: never
 }
 
 // Info returns it.
@@ -50,6 +52,10 @@ func (c *Conn) Info() Info {
 		Window: c.window, GivenUp: c.a.GivenUp(), Core: c.a.Stats()}
 	i.LocalPort, i.Port = c.a.Ports()
 	i.OutStreams, i.InStreams = c.a.Streams()
+	i.LastIn = c.node.clock.wall(c.lastIn)
+	if at, ok := c.a.Deadline(); ok {
+		i.NextTimer = c.node.clock.wall(at)
+	}
 	return i
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -121,13 +122,23 @@ func (tr *transfer) arrived() [2]int64 { return [2]int64{tr.got[0].Load(), tr.go
 // machine that builds other things meanwhile stalls for seconds.
 const patience = 30 * time.Second
 
+// longStall is for how long nothing may arrive before what there is to know about it is logged.
+const longStall = 5 * time.Second
+
 // reach waits until so much has arrived in both directions.
 func (tr *transfer) reach(t *testing.T, want [2]int64) {
 	t.Helper()
-	last, since := tr.arrived(), time.Now()
+	last, since, told := tr.arrived(), time.Now(), false
 	for now := last; now[0] < want[0] || now[1] < want[1]; now = tr.arrived() {
 		if now != last {
 			last, since = now, time.Now()
+		}
+		if !told && time.Since(since) > longStall {
+			told = true
+			t.Logf("nothing has arrived for %v; %d of %d bytes have, %d are waited for; the time is %v", longStall, now, tr.size, want, time.Now())
+			tr.tell(t)
+			stacks := make([]byte, 1<<20)
+			t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
 		}
 		if time.Since(since) > patience {
 			tr.tell(t)
