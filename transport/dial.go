@@ -223,8 +223,11 @@ func wrap(conns []net.PacketConn) ([]udp.Socket, error) {
 
 // tried adds to a dial's error what was tried.
 func (p *dialing) tried(c *driver.Conn, err error) error {
-	if ctx := contextError(err); ctx != err || err == context.Canceled {
-		return &dialError{ctx, "no answer from " + p.names()}
+	if u, ok := err.(*driver.Unanswered); ok {
+		if u.Tried == "" {
+			return contextError(u.Err) // it was up in the same instant
+		}
+		return &dialError{contextError(u.Err), u.Tried}
 	}
 	e := endError(c, err)
 	if a, ok := e.(*AssociationError); ok && a.Detail != "" {

@@ -7,6 +7,17 @@ import (
 	"github.com/go-multihome/multihome/internal/wire"
 )
 
+// Unanswered is the error of a dial whose context ended.
+type Unanswered struct {
+	Err   error  // the context's
+	Tried string // what every locator that was dialled had answered by then
+}
+
+func (e *Unanswered) Error() string { return e.Err.Error() + ": " + e.Tried }
+
+// Unwrap returns the context's error.
+func (e *Unanswered) Unwrap() error { return e.Err }
+
 // Dial begins an association and waits until it is established. When ctx ends first the attempt is aborted.
 // The second result tells how far the attempt came when the error is not nil.
 func (n *Node) Dial(ctx context.Context, p endpoint.DialParams) (*Conn, error) {
@@ -33,7 +44,10 @@ func (n *Node) Dial(ctx context.Context, p endpoint.DialParams) (*Conn, error) {
 	select {
 	case <-up:
 	case <-ctx.Done():
-		c.abort(wire.CauseUserAbort, "given up", ctx.Err())
+		c.mu.Lock()
+		why := &Unanswered{ctx.Err(), c.a.DialReport()}
+		c.unlock()
+		c.abort(wire.CauseUserAbort, "given up", why)
 	}
 	c.mu.Lock()
 	defer c.unlock()
