@@ -111,3 +111,20 @@ func TestPartialReliability(t *testing.T) {
 		})
 	}
 }
+
+// What is given up before any of it was sent leaves the buffer without a word of the peer's. Who waits for that is told.
+func TestGivenUpUnsent(t *testing.T) {
+	p := newPairWith(t, assoc.Config{})
+	p.connect()
+	p.run(time.Second)
+	p.a.events = nil
+	p.numbered(0, 1, 500, func(m *tx.Message) { m.Expires = p.now })
+	p.run(time.Second)
+	var kinds []assoc.EventKind
+	for _, ev := range p.a.events {
+		kinds = append(kinds, ev.Kind)
+	}
+	require.Equal(t, []assoc.EventKind{assoc.EventSendFailed, assoc.EventSpace}, kinds)
+	require.Zero(t, p.a.ents[0].Assoc.SendHeld())
+	require.Empty(t, p.b.msgs)
+}

@@ -37,7 +37,7 @@ func init() {
 		"filter":    cmdFilter,    // filter a1>b1 SACK count=2: lose the packets that hold a chunk of that type; without a type: no more
 		"interface": cmdInterface, // interface a1 down: a local fault, which the endpoint is told; silent=yes: it is not; net=untouched: wrongly
 		"nat":       cmdNAT,       // nat c1 a1,a2: these addresses seem to be c1 with other ports; nat forget: new ports
-		"send":      cmdSend,      // send a 1MB stream=3 message=1000 ppid=7 unordered
+		"send":      cmdSend,      // send a 1MB stream=3 message=1000 ppid=7 unordered resends=1
 		"stream":    cmdStream,    // stream a 100B every=10ms for=3s: records at regular times, which gaps measures
 		"gaps":      cmdGaps,      // gaps b: the longest gap and delay of records read
 		"at":        cmdAt,        // at 1s link a1-b1 down: a command later
@@ -331,7 +331,15 @@ func cmdSend(c *call) error {
 	if err != nil {
 		return err
 	}
-	conn.Send(uint16(sid), n, size, uint32(ppid), slices.Contains(c.Args, "unordered"))
+	j := &job{sid: uint16(sid), ppid: uint32(ppid), left: n, size: size, unordered: slices.Contains(c.Args, "unordered")}
+	if v := c.key("resends", ""); v != "" {
+		most, err := strconv.ParseUint(v, 10, 16)
+		if err != nil {
+			return err
+		}
+		j.limited, j.resends = true, uint16(most)
+	}
+	conn.ask(j)
 	return nil
 }
 

@@ -97,6 +97,8 @@ type job struct {
 	left      int
 	size      int
 	unordered bool
+	limited   bool   // partially reliable:
+	resends   uint16 // at most so often
 }
 
 // NewWorld returns an empty world. All randomness, the network's and the endpoints', comes from seed.
@@ -509,7 +511,11 @@ func (c *Conn) peerSalt() uint32 { return salt(c.peer) }
 
 // Send queues n bytes in messages of size bytes on a stream; the send buffer takes them as it has room.
 func (c *Conn) Send(sid uint16, n, size int, ppid uint32, unordered bool) {
-	c.pending = append(c.pending, &job{sid: sid, ppid: ppid, left: n, size: size, unordered: unordered})
+	c.ask(&job{sid: sid, ppid: ppid, left: n, size: size, unordered: unordered})
+}
+
+func (c *Conn) ask(j *job) {
+	c.pending = append(c.pending, j)
 	c.Host.flush(c)
 }
 
@@ -526,6 +532,7 @@ func (c *Conn) push() (changed bool) {
 		n := min(j.size, j.left)
 		m := tx.NewMessage()
 		m.SID, m.PPID, m.Unordered = j.sid, j.ppid, j.unordered
+		m.LimitRtx, m.MaxRtx = j.limited, j.resends
 		s.compose(m, salt(c.Host), n)
 		if err := c.A.Send(c.Host.World.Now, m); err != nil {
 			*s = was

@@ -135,7 +135,7 @@ func (s *Sender) abandonChunk(c *chunk, idx uint64) {
 			s.trim(s.tracks[p], 1<<p)
 		}
 	default:
-		return // arrived, by a gap block: the cumulative TSN passes over it anyway
+		return // arrived, by a gap block: see passed
 	}
 	c.live = 0
 	c.move(fateAbandoned)
@@ -219,6 +219,13 @@ func (s *Sender) Forward() bool {
 	return s.base != s.next && s.at(s.base).fate == fateAbandoned
 }
 
+// passed reports whether a FORWARD-TSN passes over the chunk: it is given up, or has arrived but belongs to a message that is.
+// A message is given up with all its fragments (RFC 3758 section 3.5 A3). Of an unordered one the receiver cannot tell
+// whether fragments behind the forwarded TSN belong to it, and some keep them for the next message.
+func (c *chunk) passed() bool {
+	return c.fate == fateAbandoned || c.fate == fateAcked && c.msg.abandoned
+}
+
 // maxForward bounds the streams one FORWARD-TSN names. What does not fit waits for the next.
 const maxForward = 64
 
@@ -230,7 +237,7 @@ func (s *Sender) AppendForward(b *wire.Builder) bool {
 	}
 	var skips [maxForward]wire.Skip
 	n, idx := 0, s.base
-	for ; idx != s.next && s.at(idx).fate == fateAbandoned; idx++ {
+	for ; idx != s.next && s.at(idx).passed(); idx++ {
 		c := s.at(idx)
 		k, known := s.skip(skips[:n], c)
 		if !known {
