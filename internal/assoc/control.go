@@ -75,6 +75,12 @@ func (a *Assoc) tagged(kind replyKind, to Arrival, tag uint32, cause wire.CauseC
 	a.reply(kind, to, cause, []byte{byte(tag >> 24), byte(tag >> 16), byte(tag >> 8), byte(tag)})
 }
 
+// replySize is the room a reply needs in a packet, with the header of an error cause.
+func replySize(r *reply) int {
+	const header = wire.HeaderLen + 2*wire.ChunkHeaderLen
+	return min(header+wire.Pad4(len(r.data)), wire.MaxPacket)
+}
+
 // emitReplies writes one packet with all leading replies that go to the same place.
 func (a *Assoc) emitReplies(now mono.Time, out *pktbuf.Batch) bool {
 	rs := a.out.replies
@@ -82,7 +88,7 @@ func (a *Assoc) emitReplies(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	to := rs[0].to
-	buf := out.Open(max(a.cfg.Payload, wire.HeaderLen+wire.ChunkHeaderLen+wire.Pad4(len(rs[0].data))))
+	buf := out.Open(max(a.cfg.Payload, replySize(&rs[0])))
 	if buf == nil {
 		return false
 	}

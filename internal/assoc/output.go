@@ -58,6 +58,9 @@ func (a *Assoc) Largest() int {
 	if a.state >= Established {
 		n = max(n, min(a.tx.LostSize()+wire.HeaderLen, wire.MaxPacket))
 	}
+	if len(a.out.replies) > 0 {
+		n = max(n, replySize(&a.out.replies[0]))
+	}
 	return n
 }
 

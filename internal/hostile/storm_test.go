@@ -502,3 +502,29 @@ func TestShutdownAcknowledges(t *testing.T) {
 	w.idle(20 * time.Minute)
 	require.Zero(t, w.a.ep.Len()+w.b.ep.Len())
 }
+
+// A HEARTBEAT as large as a jumbo path carries is answered, also by an association that has nothing else to send and borrows a small batch.
+func TestLargeHeartbeat(t *testing.T) {
+	w := newWorld(t, 1, nil)
+	c := w.dial()
+	w.idle(2 * time.Second)
+	m := w.mate(c)
+	require.NotNil(t, m)
+	aimed := know(m)
+	small, large := pktbuf.NewSmallBatch(), pktbuf.NewBatch()
+	for n := 100; n < 9000; n = n*3/2 + 1 {
+		chunk := append([]byte{byte(wire.TypeHeartbeat), 0, byte((n + 8) >> 8), byte(n + 8), 0, 1, byte((n + 4) >> 8), byte(n + 4)}, make([]byte, wire.Pad4(n))...)
+		require.Equal(t, m, w.inject(w.b, assoc.Arrival{Peer: w.a.local[0].AddrPort()}, packet(&aimed, chunk)))
+		out := small // as driver does
+		if m.ent.Assoc.Largest() > pktbuf.SmallBatchBytes {
+			out = large
+		}
+		out.Reset()
+		m.ent.Assoc.Transmit(w.now, out)
+		require.Equal(t, 1, out.Len(), "of %d bytes", n)
+		it := wire.Chunks(out.Packets()[0].Buf)
+		ck, _ := it.Next()
+		require.Equal(t, wire.TypeHeartbeatAck, ck.Type)
+		require.Len(t, ck.Value, n+4)
+	}
+}
