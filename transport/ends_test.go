@@ -348,7 +348,8 @@ func TestManyAssociations(t *testing.T) {
 		all = append(all, b)
 	}
 	require.Len(t, ports, n)
-	require.LessOrEqual(t, runtime.NumGoroutine(), before+2)
+	// Timers run on goroutines of their own, of which a busy machine has some at any time; none stays.
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+2 }, 10*time.Second, time.Millisecond)
 	require.Equal(t, n+1, l.SocketStats().Associations)
 	closeAll(all...)
 	require.NoError(t, l.Close())
