@@ -107,8 +107,9 @@ func newCrowd(t testing.TB, n int, cfg *transport.Config) *crowd {
 	require.NoError(t, err)
 	c := &crowd{l: l}
 	for i := range n {
-		// The code point tells sets of sockets apart and does nothing else here.
-		accepted, dialled := connect(t, l, &transport.Config{DSCP: i % 4, Memory: cfg.Memory})
+		mine := *cfg
+		mine.Shards, mine.DSCP = 1, i%4 // the code point tells sets of sockets apart and does nothing else here
+		accepted, dialled := connect(t, l, &mine)
 		c.here, c.beyond = append(c.here, accepted), append(c.beyond, dialled)
 	}
 	return c
@@ -164,48 +165,6 @@ func TestShardsCrowd(t *testing.T) {
 	c.round(t, 64, 50, true)
 	c.round(t, 32<<10, 10, false)
 	require.Zero(t, c.l.SocketStats().Missteered)
-}
-
-// BenchmarkShards compares listeners with one socket and with more, in turn and in the same process as those who dial: the
-// ratio is the time that one socket takes for what takes the others one. It says something where there are cores for both.
-func BenchmarkShards(b *testing.B) {
-	for _, n := range []int{64, 1000} {
-		for _, w := range []struct {
-			name        string
-			size, count int
-			echo        bool
-		}{
-			{"messages of 64 bytes", 64, 64_000 / n, false},
-			{"64 bytes there and back", 64, 16_000 / n, true},
-			{"bulk", 64 << 10, 2560 / n, false},
-		} {
-			for _, shards := range []int{2, 4} {
-				b.Run(fmt.Sprintf("%d associations/%s/1 against %d", n, w.name, shards), func(b *testing.B) {
-					compareShards(b, n, shards, func(c *crowd) { c.round(b, w.size, w.count, w.echo) })
-				})
-			}
-		}
-	}
-}
-
-func compareShards(b *testing.B, n, shards int, round func(c *crowd)) {
-	var crowds [2]*crowd
-	var took [2]time.Duration
-	for i := range crowds {
-		crowds[i] = newCrowd(b, n, &transport.Config{Shards: []int{1, shards}[i], Memory: 1 << 30})
-		defer crowds[i].close()
-		round(crowds[i]) // congestion windows and path MTUs are found
-	}
-	b.ResetTimer()
-	for i := range 2 * b.N {
-		k := (i ^ i>>1) & 1 // a, b, b, a: neither always comes first
-		start := time.Now()
-		round(crowds[k])
-		took[k] += time.Since(start)
-	}
-	b.StopTimer()
-	b.ReportMetric(float64(took[0])/float64(took[1]), "ratio")
-	b.ReportMetric(float64(crowds[1].l.SocketStats().Overflows), "overflows")
 }
 
 // A listener for very many associations may read with several cores.
