@@ -170,7 +170,7 @@ func publicEvent(at time.Time, e *assoc.Event) (Event, bool) {
 		ev.Kind = EventPathGone
 	case assoc.EventRemoteError:
 		ev.Kind = EventRemoteError
-		ev.Reason = fmt.Sprintf("%v %s", e.Cause, e.Reason)
+		ev.Reason = e.Cause.String()
 		ev.Cause, ev.Info = uint16(e.Cause), e.Info
 	case assoc.EventUp:
 		ev.Kind = EventUp

@@ -30,7 +30,7 @@ const (
 	EventStopAsked                            // Streams: the peer asked for the end of these; it is under way
 	EventStreamsAdded                         // Reason: "incoming" or "outgoing"; Streams() has the number
 	EventReconfigRefused                      // Streams, Reason: the peer refused to end these, or (none) to add streams
-	EventRemoteError                          // Cause, Reason, Info: an ERROR chunk arrived
+	EventRemoteError                          // Cause, Info: an ERROR chunk arrived
 	EventPeerClosed                           // the peer will send no more: end of stream after what was delivered; Answer
 	EventClosed                               // Err, Unsent: the association ended; Err nil after an orderly shutdown
 )

@@ -141,9 +141,8 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 		a.handleForward(now, in, c)
 	case wire.TypeReconfig:
 		a.handleReconf(now, c)
-	case wire.TypeCookieEcho, wire.TypePad, wire.TypeECNE, wire.TypeCWR:
-		// A COOKIE ECHO behind another chunk is the endpoint's to have seen first; padding says nothing (RFC 4820); ECN
-		// was not negotiated.
+	case wire.TypeCookieEcho, wire.TypePad:
+		// A COOKIE ECHO behind another chunk is the endpoint's to have seen first; padding says nothing (RFC 4820).
 	case wire.TypeInit, wire.TypeInitAck:
 		// Must stand alone (RFC 9260 section 6.10); the endpoint answers INIT, and an INIT ACK bundled is dropped with
 		// what follows.
@@ -235,7 +234,7 @@ func (a *Assoc) handleError(now mono.Time, in *inbound, c wire.Chunk) {
 			continue
 		}
 		a.note().RemoteErrors++
-		a.events.add(Event{Kind: EventRemoteError, Cause: cause.Code, Reason: cause.Code.String(), Path: pathName(in.path),
+		a.events.add(Event{Kind: EventRemoteError, Cause: cause.Code, Path: pathName(in.path),
 			Info: append([]byte(nil), cause.Value...)})
 	}
 }

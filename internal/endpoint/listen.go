@@ -240,7 +240,7 @@ func (e *Endpoint) listed(from assoc.Arrival, sp *wire.SetupParams) []int {
 
 func (e *Endpoint) buildInitAck(b *wire.Builder, ck *assoc.Cookie, sp *wire.SetupParams, listed []int, options bool) bool {
 	c := &e.cfg.Assoc
-	ok := b.Init(wire.TypeInitAck, &wire.Init{Tag: ck.MyTag, ARwnd: uint32(max(c.Window, 1500)), OutStreams: uint16(c.OutStreams),
+	ok := b.Init(wire.TypeInitAck, &wire.Init{Tag: ck.MyTag, ARwnd: uint32(max(c.Window, 1500)), OutStreams: min(uint16(c.OutStreams), ck.Peer.InStreams), // section 3.3.3: never more than the INIT allows
 		InStreams: uint16(c.InStreams), TSN: ck.MyTSN})
 	var sealed [maxCookie]byte
 	ok = ok && b.CookieParam(e.secrets.seal(sealed[:0], ck))

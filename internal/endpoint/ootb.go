@@ -16,6 +16,9 @@ func (e *Endpoint) ootb(now mono.Time, from assoc.Arrival, h wire.Header, c wire
 	if !unicast(from.Peer.Addr()) {
 		return // rule 1
 	}
+	if h.Tag == 0 {
+		return // only an INIT that stands alone has tag 0 (section 8.5.1 A)
+	}
 	shutdownAck := false
 	for ok := true; ok; c, ok = it.Next() {
 		switch c.Type {
@@ -28,8 +31,8 @@ func (e *Endpoint) ootb(now mono.Time, from assoc.Arrival, h wire.Header, c wire
 					return // rule 7
 				}
 			}
-		case wire.TypeInit, wire.TypeInitAck, wire.TypeCookieEcho:
-			return // INIT and COOKIE ECHO stand first or do not count; an INIT ACK is dropped (section 5.2.3)
+		case wire.TypeInit, wire.TypeCookieEcho:
+			return // they stand first or do not count
 		case wire.TypeShutdownAck:
 			shutdownAck = true
 		}

@@ -573,7 +573,7 @@ func (c *Conn) note(e *assoc.Event) {
 		clear(c.out)
 		w.say("%s: the peer restarted, %d bytes were not acknowledged", c.Name, e.Unsent)
 	case assoc.EventRemoteError:
-		w.say("%s: the peer reports: %v %s", c.Name, e.Cause, e.Reason)
+		w.say("%s: the peer reports: %v", c.Name, e.Cause)
 	case assoc.EventPeerClosed:
 		c.EOF = true
 		w.say("%s: the peer sends no more", c.Name)
