@@ -19,16 +19,13 @@ import (
 )
 
 // The storm runs whole associations over networks that lose, reorder, duplicate and corrupt packets while paths come and
-// go, each from one seed. MULTIHOME_STORMS sets how many, MULTIHOME_SEED replays a single one.
+// go, each from one seed. MULTIHOME_STORMS sets how many, MULTIHOME_SEED replays a single one, both together begin there.
 
 // stormLimit bounds the virtual time of one run. An association over dead paths is given up after eleven timeouts, which
 // back off to RTO.Max: well below this.
 const stormLimit = 20 * time.Minute
 
 func storms(t *testing.T) (first, count uint64) {
-	if s := os.Getenv("MULTIHOME_SEED"); s != "" {
-		return simnet.Seed(1), 1
-	}
 	count = 1000
 	if raceEnabled {
 		count = 100
@@ -36,12 +33,15 @@ func storms(t *testing.T) (first, count uint64) {
 	if testing.Short() {
 		count = 25
 	}
+	if os.Getenv("MULTIHOME_SEED") != "" {
+		count = 1
+	}
 	if s := os.Getenv("MULTIHOME_STORMS"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 32)
 		require.NoError(t, err)
 		count = n
 	}
-	return 1, count
+	return simnet.Seed(1), count
 }
 
 // TestStorm fails when bytes are lost, doubled or out of order, when an association ends without need or does not end when

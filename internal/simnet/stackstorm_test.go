@@ -21,18 +21,18 @@ import (
 )
 
 // TestStackStorm runs whole stacks, from Write to Read, over networks that lose, reorder, duplicate and corrupt packets
-// while paths come and go. MULTIHOME_STACK_STORMS sets how many; MULTIHOME_SEED takes the network of a single one, though
-// the order of goroutines is not replayed with it.
+// while paths come and go. MULTIHOME_STACK_STORMS sets how many; MULTIHOME_SEED takes the network of a single one, or of the
+// first where both are set, though the order of goroutines is not replayed with it.
 func TestStackStorm(t *testing.T) {
-	first, count := uint64(1), uint64(30)
+	first, count := simnet.Seed(1), uint64(30)
 	if testing.Short() {
 		count = 8
 	}
+	if os.Getenv("MULTIHOME_SEED") != "" {
+		count = 1
+	}
 	if n, err := strconv.ParseUint(os.Getenv("MULTIHOME_STACK_STORMS"), 10, 32); err == nil {
 		count = n
-	}
-	if os.Getenv("MULTIHOME_SEED") != "" {
-		first, count = simnet.Seed(1), 1
 	}
 	var total simnet.Counters
 	deaths := 0
