@@ -163,32 +163,30 @@ func (it *item) matches(si uint32, ord uint64, d *wire.Data) bool {
 type verdict uint8
 
 const (
-	fresh      verdict = iota
-	stale              // its turn is over: it was abandoned, or the peer uses a number twice
-	impossible         // so far ahead that no honest sender can have got there
+	fresh verdict = iota
+	stale // its turn is over: it was abandoned, or the peer uses a number twice
 )
 
 // plainNumber widens the SSN of the chunk with TSN t. A new TSN cannot belong to a message already delivered, so the SSN is
 // taken as lying ahead, over its whole range: the sender may have that many messages on the way (RFC 9260 section 6.1).
 // Each message in between needs a TSN of its own, either between the cumulative one and t, or below it and then the message
-// is complete and waiting. An SSN further ahead is not honest, unless messages were abandoned and this is a late piece of one.
+// is complete and waiting. A sender that numbers otherwise, or has abandoned messages and not said so yet, may be up to half
+// of the range ahead: what comes out of the order of its stream is held until that is restored (section 6.6).
 func (r *Receiver) plainNumber(t uint64, si uint32, ssn serial.SSN) (uint64, verdict) {
 	s := &r.streams[si]
 	ahead := uint64(ssn - serial.SSN(s.next))
 	switch {
 	case ahead < t-r.cum+uint64(s.waiting):
 		return s.next + ahead, fresh
-	case !r.forwarded:
-		return 0, impossible
 	case ahead >= 1<<15:
 		return 0, stale
 	}
-	return s.next + ahead, fresh // what was abandoned may lie in between, told in a FORWARD-TSN still to come
+	return s.next + ahead, fresh
 }
 
 // strange ends the way of a chunk whose message number is not fresh.
 func (r *Receiver) strange(t uint64, d *wire.Data, v verdict) Outcome {
-	if v == impossible || (v == stale && !r.forwarded) {
+	if v == stale && !r.forwarded {
 		return BadChunk
 	}
 	if r.interleaving {

@@ -82,8 +82,10 @@ func TestPlain(t *testing.T) {
 		{"U changes within a message", []string{"1000 s0 n0 B", "! 1001 s0 n0 UE"}},
 		{"both neighbours fit but not each other", []string{"1000 s0 n0 B", "1002 s1 n0 E", "! 1001 s0 n0 -"}},
 		{"SSN repeated", []string{"1000 s0 n0 BE", "! 1001 s0 n0 BE"}},
-		{"SSN too far ahead", []string{"1000 s0 n0 BE", "! 1001 s0 n2 BE"}},
-		{"SSN as far ahead as the gap allows", []string{"1002 s0 n2 BE", "1003 s0 n3 BE", "! 1004 s0 n9 BE"}},
+		{"SSN ahead of its TSN", []string{"1000 s0 n1 BE", "=", "1001 s0 n0 BE", "= s0:1001 s0:1000"}},
+		{"SSN far ahead", []string{"1000 s0 n0 BE", "= s0:1000", "1001 s0 n9 BE", "1002 s0 n32767 BE", "="}},
+		{"SSN behind", []string{"1000 s0 n0 BE", "= s0:1000", "! 1001 s0 n32769 BE"}},
+		{"SSN as far ahead as the gap allows", []string{"1002 s0 n2 BE", "1003 s0 n3 BE", "1004 s0 n9 BE"}},
 		{"I-DATA not negotiated", []string{"! 1000 s0 n0 i BE"}},
 		{"SSN twice ahead", []string{"1001 s0 n1 BE", "1002 s0 n1 BE", "1000 s0 n0 BE", "= s0:1000 s0:1001"}},
 	} {
