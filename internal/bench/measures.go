@@ -70,12 +70,9 @@ var measures = []*measure{
 		metrics: []metric{{"rate", "per s", 0}, {"p50", "dial µs", 1}, {"cpu", "CPU µs each", 1}}, run: handshakes,
 	},
 	{
-		key: "idle", title: "idle, never used; four pairs of addresses for multihome", stacks: []string{"multihome", "pion", "quic"},
-		metrics: []metric{{"memory", "KiB per end", 2}, {"goroutines", "per end", 2}}, run: idle,
-	},
-	{
-		key: "idle-used", title: "idle, after a message each way; four pairs for multihome", stacks: []string{"multihome", "pion", "quic"},
-		metrics: []metric{{"memory", "KiB per end", 2}, {"goroutines", "per end", 2}}, run: idleUsed,
+		key: "idle", title: "idle; multihome with four pairs of addresses", stacks: []string{"multihome", "pion", "quic"},
+		metrics: []metric{{"memory", "KiB per end, never used", 2}, {"used", "KiB per end, after 1 KiB each way", 2}, {"goroutines", "per end", 2}},
+		run:     idle,
 	},
 }
 
@@ -327,18 +324,15 @@ func handshakes(j *job) (figures, error) {
 	return figures{"rate": n / wall, "p50": micros(quantile(took, 0.5)), "cpu": cpu / n * 1e6}, err
 }
 
-func idle(j *job) (figures, error)     { return j.idle(false) }
-func idleUsed(j *job) (figures, error) { return j.idle(true) }
-
-// idle is what connections hold on which nothing happens. The first ones are not counted: what is there once for all is not
-// theirs.
-func (j *job) idle(used bool) (figures, error) {
+// idle is what connections hold on which nothing happens, before and after they have carried something. The first ones are not
+// counted: what is there once for all is not theirs.
+func idle(j *job) (figures, error) {
 	srv, err := j.stack.listen(j.place, 2)
 	if err != nil {
 		return nil, err
 	}
 	defer srv.Close()
-	held := make([]conn, 0, 2*j.ends+8)
+	held := make([]conn, 0, 2*j.ends+2*idleBefore)
 	defer func() {
 		for _, c := range held {
 			c.abort()
@@ -351,27 +345,38 @@ func (j *job) idle(used bool) (figures, error) {
 				return err
 			}
 			held = append(held, a, b)
-			if used {
-				if err := exchange(a, b); err != nil {
-					return err
-				}
+		}
+		return j.settle(held)
+	}
+	use := func(held []conn) error {
+		for pair := range slices.Chunk(held, 2) {
+			if err := exchange(pair[0], pair[1]); err != nil {
+				return err
 			}
 		}
 		return j.settle(held)
 	}
-	if err := add(4); err != nil {
+	if err := errors.Join(add(idleBefore), use(held)); err != nil {
 		return nil, err
 	}
 	before, goroutines := inUse(), runtime.NumGoroutine()
 	if err := add(j.ends); err != nil {
 		return nil, err
 	}
-	after := inUse()
+	fresh := inUse()
+	if err := use(held[2*idleBefore:]); err != nil {
+		return nil, err
+	}
+	used := inUse()
 	n := float64(2 * j.ends)
-	f := figures{"memory": (after - before) / n / 1024, "goroutines": float64(runtime.NumGoroutine()-goroutines) / n}
+	f := figures{"memory": (fresh - before) / n / 1024, "used": (used - before) / n / 1024,
+		"goroutines": float64(runtime.NumGoroutine()-goroutines) / n}
 	runtime.KeepAlive(held)
 	return f, nil
 }
+
+// idleBefore is how many pairs are made before those that count.
+const idleBefore = 4
 
 // exchange passes a message each way.
 func exchange(a, b conn) error {

@@ -23,7 +23,7 @@ var targets = []target{
 	{"dial and close per second, against TCP", "handshakes", "rate", "tcp", 0.5, 1, false},
 	{"idle, KiB per end", "idle", "memory", "", 4, 2, true},
 	{"idle, goroutines per end", "idle", "goroutines", "", 0, 0, true},
-	{"idle after use, KiB per end", "idle-used", "memory", "", 4, 2, true},
+	{"idle after use, KiB per end", "idle", "used", "", 4, 2, true},
 }
 
 func (t target) met(x, bound float64) bool {

@@ -23,7 +23,9 @@ func listenTCP(multi bool) func(*place, int) (server, error) {
 			return errors.Join(c.Control(func(fd uintptr) { err = useCubic(fd) }), err)
 		}
 		s := &tcpServer{at: p, multi: multi}
-		s.dialer = net.Dialer{Control: control, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.client[0], 0)), KeepAlive: -1}
+		// Without a local address: the kernel then takes the port of a connection that has lately ended where it is due, and
+		// does not search for one that no such connection has.
+		s.dialer = net.Dialer{Control: control, KeepAlive: -1}
 		s.dialer.SetMultipathTCP(multi)
 		lc := net.ListenConfig{Control: control, KeepAlive: -1}
 		lc.SetMultipathTCP(multi)
