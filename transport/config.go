@@ -62,9 +62,10 @@ type Config struct {
 
 	// Shards is how many sockets each local address has, all on the same port, with a goroutine of its own that reads it and
 	// takes its packets in. The kernel gives all packets of an association at one address to the same socket, by bits of our
-	// verification tag. It is for listeners with many associations on machines with cores to spare. Each socket has buffers of the
-	// sizes above. Linux; where the system refuses, elsewhere, and with PacketConns it is 1, see SocketStats. A Control that
-	// sets SO_REUSEPORT itself shares the port on its own account, and makes it 1, too. Default 1, range 1 to 64.
+	// verification tag. It is for listeners with many associations on machines with cores to spare. Each socket has buffers of
+	// the sizes above, and Control is called for each and for three more that keep others from the port. Linux; where the
+	// system refuses, elsewhere, and with PacketConns it is 1, see SocketStats. A Control that sets SO_REUSEPORT itself shares
+	// the port on its own account, and makes it 1, too. Default 1, range 1 to 64.
 	Shards int
 
 	// SendBuffer is how many bytes one association holds that are written and not acknowledged. Write waits when it is
