@@ -247,8 +247,11 @@ func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
 		return false // the peer drops what it has no room for
 	}
 	t := p.Doubt()
-	if t.Stuck++; t.Stuck == 1 {
-		t.StuckAt = now
+	if heard := p.Mon.Stats().Answered; t.Stuck == 0 || heard == t.StuckHeard {
+		t.Stuck, t.StuckAt = 1, now // nothing was answered meanwhile: so far it is plainly dead
+		t.StuckHeard = heard
+	} else {
+		t.Stuck, t.StuckHeard = t.Stuck+1, heard
 	}
 	if now.Sub(t.StuckAt) < max(stuckTime, 3*p.RTO.PTO(0)) {
 		return false // many short rounds on a busy machine are no long time

@@ -141,8 +141,10 @@ func (e *Endpoint) initFor(ent *Entry, from assoc.Arrival, back wire.Header, got
 		e.send(from, wire.Header{SrcPort: back.SrcPort, DstPort: back.DstPort, Tag: ent.peerTag}, got, out, func(b *wire.Builder) bool { return b.ShutdownAck() })
 		return false
 	}
-	// Perhaps the peer restarted: it must not bring new addresses with it (RFC 9260 section 5.2.2).
-	if added := e.added(ent, from, ck); len(added) > 0 {
+	// Perhaps the peer restarted: it must not bring new addresses with it (RFC 9260 section 5.2.2). An INIT with the tag in use
+	// is no restart but a late copy of the one that made the association, by the way of another locator; there may be no path
+	// here to all that it lists, and an ABORT with that tag would end the association.
+	if added := e.added(ent, from, ck); len(added) > 0 && ck.PeerTag != ent.peerTag {
 		e.refuse(from, back, got, wire.CauseRestartWithNewAddrs, added, out)
 		return false
 	}

@@ -24,13 +24,14 @@ type flow struct {
 
 // Doubt is what is asked of a path that owes answers.
 type Doubt struct {
-	Trial   Trial
-	Suspect Suspicion
-	Drift   Drift
-	Heard   mono.Time // latest sending time of what was acknowledged by way of this path
-	StuckAt mono.Time // the first of Stuck
-	Stuck   int16     // questions asked of the path since data was last acknowledged that only it carried
-	Prompt  bool      // the last packet with DATA asked for a SACK at once (I bit)
+	Trial      Trial
+	Suspect    Suspicion
+	Drift      Drift
+	Heard      mono.Time // latest sending time of what was acknowledged by way of this path
+	StuckAt    mono.Time // the first of Stuck
+	Stuck      int16     // questions asked of the path since data was last acknowledged that only it carried
+	Prompt     bool      // the last packet with DATA asked for a SACK at once (I bit)
+	StuckHeard uint32    // heartbeats answered until the last of them
 }
 
 // Doubt is for changing what is asked of the path.

@@ -43,6 +43,7 @@ func init() {
 		"at":        cmdAt,        // at 1s link a1-b1 down: a command later
 		"advance":   cmdAdvance,   // advance 5s; quiet prints no events
 		"until":     cmdUntil,     // until up|idle|closed a b max=10s
+		"stall":     cmdStall,     // stall a 200ms: the host is not scheduled for so long
 		"pause":     cmdPause,     // pause b: the user stops reading
 		"resume":    cmdResume,    // resume b
 		"recv":      cmdRecv,      // recv b: what was received

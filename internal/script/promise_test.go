@@ -123,3 +123,32 @@ func TestIdleDeathIsSeen(t *testing.T) {
 		w.Close()
 	}
 }
+
+// TestStallsCountNothing: machines that are not scheduled for 200 ms, at any instant of a flow in either direction, cost no
+// path and no error, neither at their own end nor at the other.
+func TestStallsCountNothing(t *testing.T) {
+	for seed := range uint64(20) {
+		rtt := []string{"50us", "10ms", "50ms"}[seed%3]
+		w, ca, cb := twoPaths(t, 500+seed, "delay="+rtt)
+		w.Advance(2 * time.Second)
+		w.Quiet = false
+		w.Out.Reset()
+		for i := range 6 {
+			at := time.Duration(i)*time.Second + time.Duration(seed*7919%300)*time.Millisecond
+			h := w.Hosts[(i+int(seed))%2]
+			w.Net.At(w.Now.Add(at), func() { h.Stall(200 * time.Millisecond) })
+			w.Net.At(w.Now.Add(at+100*time.Millisecond), func() {
+				for _, c := range []*Conn{ca, cb} {
+					for id := range 2 {
+						require.Zero(t, c.A.Paths(nil)[id].Errors, "seed %d, %s, path %d", 500+seed, c.Name, id)
+					}
+				}
+			})
+		}
+		g := steady(t, w, 1024, time.Millisecond, 6500*time.Millisecond, nil)
+		require.NotContains(t, w.Out.String(), "timeouts", "seed %d", 500+seed)
+		require.NotContains(t, w.Out.String(), "Inactive", "seed %d", 500+seed)
+		require.Less(t, g.delay, 500*time.Millisecond, "seed %d", 500+seed)
+		w.Close()
+	}
+}

@@ -65,6 +65,7 @@ type Host struct {
 	rng    *rand.Rand
 	boots  int
 	faulty []bool // by local locator: what the endpoint was told of links and addresses
+	stall  stall
 }
 
 // Conn is one association as the host's user sees it.
@@ -292,12 +293,15 @@ func (h *Host) SetFault(local int, down bool) {
 func (w *World) Next() (mono.Time, bool) {
 	next, ok := w.Net.Next()
 	for _, h := range w.Hosts {
+		if at := h.stall.until; at != 0 && (!ok || at.Before(next)) {
+			next, ok = at, true
+		}
 		for _, c := range h.Conns {
 			if c.removed {
 				continue
 			}
-			if at, has := c.A.Deadline(); has && (!ok || at.Before(next)) {
-				next, ok = at, true
+			if at, has := c.A.Deadline(); has && (!ok || h.due(at).Before(next)) {
+				next, ok = h.due(at), true
 			}
 		}
 	}
@@ -320,8 +324,9 @@ func (w *World) Step(limit mono.Time) bool {
 		w.arrive(a)
 	}
 	for _, h := range w.Hosts {
+		h.wake()
 		for _, c := range h.Conns {
-			if c.removed {
+			if c.removed || h.stalled() {
 				continue
 			}
 			if at, has := c.A.Deadline(); has && !w.Now.Before(at) {
@@ -362,6 +367,9 @@ func (w *World) arrive(a simnet.Arrival) {
 	for _, h := range w.Hosts {
 		for i, l := range h.locals {
 			if l.AddrPort() == a.To && h.EP != nil {
+				if h.receives(&a) {
+					return
+				}
 				h.handle(assoc.Arrival{Local: i, Peer: a.From}, a.Data)
 				return
 			}
@@ -425,7 +433,7 @@ func (h *Host) write(c *Conn) (fault bool) {
 
 // flush is what everybody does who has changed the state of an association: output, then events, until both are empty.
 func (h *Host) flush(c *Conn) {
-	for again := true; again; {
+	for again := !h.stalled(); again; {
 		h.batch.Reset()
 		again = c.A.Transmit(h.World.Now, h.batch)
 		again = h.write(c) || again
