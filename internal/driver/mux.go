@@ -24,7 +24,8 @@ type mux struct {
 	passages map[uint16]*passage // of numbers whose outgoing side is being ended
 	loose    []*Stream           // no longer the present one, but not read to their end
 	growth   growth
-	waiting  []*Stream // whose writers wait for room
+	waiting  []*Stream // whose writers wait for something else than room: more streams, the end of an epoch
+	line     line      // of those who wait for room
 
 	spoilt   map[uint16]bool // numbers that OpenStream must not take
 	endLater []uint16        // to be ended once our outgoing streams reach up to them

@@ -30,6 +30,7 @@ type Stream struct {
 
 	// guarded by Conn.mu
 	waits   bool     // in mux.waiting
+	place   place    // in mux.line
 	shut    bool     // closed by the user
 	noWrite bool     // CloseWrite was called
 	over    bool     // the peer has ended its side
@@ -186,52 +187,72 @@ func (s *Stream) send(p []byte, def *Options) error {
 func (s *Stream) push(m *tx.Message, o, def *Options) error {
 	c := s.c
 	refused := -1
-	if m != nil {
-		s.squeeze(o, def)
-	}
 	for {
 		if err := s.room.WaitAndLock(); err != nil {
-			return s.writeClosedOr(err)
+			return s.giveUp(err)
 		}
 		s.room.Unlock(true)
 		now := c.enter()
+		promised := c.mux.line.arrived(s)
 		err := s.writable()
-		if err != nil || m == nil {
-			c.unlock()
-			return err
-		}
-		if err = c.fits(m, s.resolve(o, def)); err != nil {
-			c.unlock()
-			return err
+		if err == nil && m != nil {
+			err = c.fits(m, s.resolve(o, def))
 		}
 		ok, asked := !s.out.pending, false
-		if ok {
+		if err == nil && m != nil && ok {
 			ok, asked, err = c.reaches(now, s, &refused)
 		}
-		if ok && !c.hasRoom() { // it has run out since
-			asked = c.makeRoom(s.resolve(o, def))
+		if err != nil || m == nil {
+			c.passOn(promised)
+			c.unlock()
+			return err
 		}
-		if ok && c.hasRoom() {
+		if ok && !c.hasRoom(s, promised) && c.makeRoom(s.resolve(o, def)) { // it has run out since
+			promised, asked = true, true
+		}
+		if ok && c.hasRoom(s, promised) {
+			s.place.turn = max(0, s.place.turn-m.Data.Len)
 			c.pushed(now, s, m, o, def)
 			err = c.a.Send(now, m)
 			c.leave(nil)
 			return err
 		}
-		if err != nil {
-			c.unlock()
-			return err
-		}
 		s.room.Lock()
 		s.room.Unlock(false)
-		if !s.waits {
-			s.waits = true
-			c.mux.waiting = append(c.mux.waiting, s)
+		if ok {
+			c.mux.line.add(s, m.Data.Len, promised)
+		} else {
+			c.passOn(promised)
+			if !s.waits {
+				s.waits = true
+				c.mux.waiting = append(c.mux.waiting, s)
+			}
 		}
 		if asked {
 			c.leave(nil)
 		} else {
-			c.unlock() // nothing changed: leave would wake this one again
+			c.unlock()
 		}
+	}
+}
+
+// giveUp is the end of a write whose time is over. It returns net.ErrClosed where that is a better answer than err.
+func (s *Stream) giveUp(err error) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.unlock()
+	s.wake() // the next write looks for itself
+	c.passOn(c.mux.line.arrived(s))
+	if s.shut || c.userClosed {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// passOn gives to others the room that was promised to a writer who does not take it.
+func (c *Conn) passOn(promised bool) {
+	if promised && !c.removed {
+		c.wakeWriters()
 	}
 }
 
@@ -270,20 +291,6 @@ func (c *Conn) piece(most int) int {
 		return most
 	}
 	return max(1, min(most, c.a.FragmentSize()))
-}
-
-// squeeze looks for room below a message that would wait for it otherwise.
-func (s *Stream) squeeze(o, def *Options) {
-	if s.room.LockIfSet() {
-		s.room.Unlock(true)
-		return
-	}
-	c := s.c
-	c.enter()
-	if s.writable() == nil && c.makeRoom(s.resolve(o, def)) {
-		s.wake()
-	}
-	c.leave(nil)
 }
 
 // makeRoom has messages of lower priority given up for one with these options (RFC 7496 section 3.2), and reports whether
@@ -326,34 +333,6 @@ func (s *Stream) writable() error {
 		return ErrWriteEnded
 	}
 	return nil
-}
-
-// hasRoom reports whether the send buffer takes another message.
-func (c *Conn) hasRoom() bool { return c.a.SendHeld() < c.sendRoom() }
-
-// wakeWriters lets waiting writers look again once a quarter of the send buffer is free, or the end has come.
-func (c *Conn) wakeWriters() {
-	if c.mux == nil || len(c.mux.waiting) == 0 {
-		return
-	}
-	if limit := c.sendRoom(); c.writeEnd() == nil && c.a.SendHeld() > limit-limit>>2 {
-		return
-	}
-	c.wakeWaiting()
-}
-
-// wakeWaiting lets all waiting writers look again.
-func (c *Conn) wakeWaiting() {
-	m := c.mux
-	if m == nil {
-		return
-	}
-	for i, s := range m.waiting {
-		s.waits = false
-		s.wake()
-		m.waiting[i] = nil
-	}
-	m.waiting = m.waiting[:0]
 }
 
 // wake lets writers of the stream look again.
