@@ -205,7 +205,13 @@ func TestReport(t *testing.T) {
 	wellFormed(t, svg.String())
 	both, err := readReport([]string{file, file}, []string{"back@0"})
 	require.NoError(t, err)
-	require.Len(t, both.Cells, 2*len(rep.Cells))
+	require.Len(t, both.Cells, len(rep.Cells))
+	require.Len(t, both.Cells[0].Runs, 2*len(rep.Cells[0].Runs), "runs of two files, one line")
+	var brief bytes.Buffer
+	again.brief(&brief)
+	t.Log(brief.String())
+	require.Contains(t, brief.String(), "| silent cut, both ways, RTT 20 ms          | 10 / 11; 1.0 / 10 ")
+	require.Contains(t, brief.String(), "| stalls; 1.0 / 10 ")
 	require.Equal(t, []string{"back@0"}, both.Panels)
 	again.Panels = []string{"cut@100ms"}
 	require.Error(t, picture(&svg, again))

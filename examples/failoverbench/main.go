@@ -47,6 +47,7 @@ type options struct {
 	after     time.Duration // that stories go on after the fault, unless they say otherwise
 	patience  time.Duration // for the last record
 	explain   bool
+	brief     bool
 	panels    []string
 	json, svg string
 	from      []string
@@ -84,6 +85,7 @@ func parse(args []string, help io.Writer) (*options, error) {
 	f.DurationVar(&o.patience, "patience", time.Second, "how long the last record is waited for, beside five round trips")
 	f.BoolVar(&o.explain, "explain", false, "print what this library saw and why it chose a path, for each of its runs")
 	panels := f.String("panels", "", "stories in the picture, as \"cut@20ms\"; default: the first six measured")
+	f.BoolVar(&o.brief, "brief", false, "print the medians of gap and delay alone, and after a semicolon those before the fault")
 	f.StringVar(&o.json, "json", "", "file for every run's figures, - for the standard output in place of the table")
 	f.StringVar(&o.svg, "svg", "", "file for the picture: the delay of each record over time, of the median run")
 	from := f.String("from", "", "measure nothing: take figures from files that -json wrote")
@@ -150,7 +152,11 @@ func run(ctx context.Context, o *options, out, progress io.Writer) error {
 	if o.svg != "" {
 		err = errors.Join(err, create(o.svg, out, func(w io.Writer) error { return picture(w, rep) }))
 	}
-	if o.json != "-" && o.svg != "-" {
+	switch {
+	case o.json == "-" || o.svg == "-":
+	case o.brief:
+		rep.brief(out)
+	default:
 		rep.table(out)
 	}
 	return errors.Join(err, rep.verdict())

@@ -193,7 +193,48 @@ func (rep *report) table(w io.Writer) {
 			c.late(), c.remarks(),
 		})
 	}
-	width := make([]int, len(head))
+	markdown(w, rows)
+}
+
+// brief prints a line for each story: for each transport the medians of the largest gap and the longest delay, and behind the
+// semicolon those of the time before the fault.
+func (rep *report) brief(w io.Writer) {
+	head := []string{"story"}
+	var lanes []string
+	for _, c := range rep.Cells {
+		if !slices.Contains(lanes, c.Transport) {
+			lanes, head = append(lanes, c.Transport), append(head, c.Name)
+		}
+	}
+	rows := [][]string{head}
+	var told []string
+	for _, first := range rep.Cells {
+		id := first.id()
+		if slices.Contains(told, id) {
+			continue
+		}
+		told = append(told, id)
+		row := []string{first.title()}
+		for _, lane := range lanes {
+			text := "-"
+			if c := rep.find(id, lane); c != nil && len(c.Runs) > 0 {
+				med := func(of func(r *result) float64) string { return number(c.spread(of, false).med) }
+				text = med(func(r *result) float64 { return r.Gap }) + " / " + med(func(r *result) float64 { return r.Delay })
+				if c.median().Stalled {
+					text = "stalls"
+				}
+				text += "; " + med(func(r *result) float64 { return r.GapBefore }) + " / " + med(func(r *result) float64 { return r.DelayBefore })
+			}
+			row = append(row, text)
+		}
+		rows = append(rows, row)
+	}
+	markdown(w, rows)
+}
+
+// markdown prints rows of cells, of which the first are the heads.
+func markdown(w io.Writer, rows [][]string) {
+	width := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, text := range row {
 			width[i] = max(width[i], len(text))
@@ -290,6 +331,15 @@ func (rep *report) writeJSON(w io.Writer) error {
 	return json.NewEncoder(w).Encode(&slim)
 }
 
+// merge adds a cell. Runs of one that is there already, from another file, follow its own.
+func (rep *report) merge(c *cell) {
+	if old := rep.find(c.id(), c.Transport); old != nil {
+		old.Runs, old.Failed, old.Repeated = append(old.Runs, c.Runs...), append(old.Failed, c.Failed...), old.Repeated+c.Repeated
+		return
+	}
+	rep.Cells = append(rep.Cells, c)
+}
+
 // readReport reads what writeJSON wrote, of several runs if there are several files. The picture shows the panels named, or
 // those of the files.
 func readReport(names, panels []string) (*report, error) {
@@ -309,7 +359,10 @@ func readReport(names, panels []string) (*report, error) {
 		case rep.System != one.System || rep.Record != one.Record:
 			return nil, fmt.Errorf("%s is of another machine or load than %s", name, names[0])
 		default:
-			rep.Cells, rep.Panels = append(rep.Cells, one.Cells...), append(rep.Panels, one.Panels...)
+			for _, c := range one.Cells {
+				rep.merge(c)
+			}
+			rep.Panels = append(rep.Panels, one.Panels...)
 		}
 	}
 	if len(panels) > 0 {
