@@ -3,6 +3,7 @@ package script
 import (
 	"time"
 
+	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/simnet"
 )
@@ -67,6 +68,21 @@ func (h *Host) wake() {
 	for _, c := range h.Conns {
 		if !c.removed {
 			h.flush(c)
+		}
+	}
+}
+
+// arrive hands a packet to its host.
+func (w *World) arrive(a simnet.Arrival) {
+	for _, h := range w.Hosts {
+		for i, l := range h.locals {
+			if l.AddrPort() == a.To && h.EP != nil {
+				if h.receives(&a) {
+					return
+				}
+				h.handle(assoc.Arrival{Local: i, Peer: a.From}, a.Data)
+				return
+			}
 		}
 	}
 }

@@ -363,20 +363,6 @@ func (w *World) Until(d time.Duration, done func() bool) bool {
 	return true
 }
 
-func (w *World) arrive(a simnet.Arrival) {
-	for _, h := range w.Hosts {
-		for i, l := range h.locals {
-			if l.AddrPort() == a.To && h.EP != nil {
-				if h.receives(&a) {
-					return
-				}
-				h.handle(assoc.Arrival{Local: i, Peer: a.From}, a.Data)
-				return
-			}
-		}
-	}
-}
-
 // handle is what a reader does with one packet.
 func (h *Host) handle(from assoc.Arrival, pkt []byte) {
 	ent, verdict := h.EP.Lookup(from, pkt)
