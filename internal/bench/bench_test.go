@@ -54,19 +54,24 @@ func TestSmoke(t *testing.T) {
 
 // A ratio is taken within a round, so a round that failed for either of both gives none.
 func TestRatios(t *testing.T) {
-	rate := func(x float64) figures { return figures{"rate": x} }
-	rep := &report{Tables: []*table{{Measure: "bulk", Cells: []*cell{
-		{Transport: "multihome", Rounds: []figures{rate(10), nil, rate(30), rate(40), rate(12)}},
-		{Transport: "tcp", Rounds: []figures{rate(5), rate(1), rate(10), nil, rate(1)}},
+	of := func(rate, cpu float64) figures { return figures{"rate": rate, "cpu": cpu} }
+	rep := &report{Tables: []*table{{Measure: "bulk", of: measures[0], Cells: []*cell{
+		{Transport: "multihome", Rounds: []figures{of(10, 4), nil, of(30, 4), of(40, 4), of(12, 4)}},
+		{Transport: "tcp", Rounds: []figures{of(5, 2), of(1, 1), of(10, 1), nil, of(1, 8)}},
 	}}}}
 	rep.compare()
 	require.Len(t, rep.Ratios, 2) // TCP, and processor time, which needs no peer
 	l := rep.Ratios[0]
 	require.Equal(t, "tcp", l.target.peer)
 	require.Equal(t, spread{Median: 3, Least: 2, Most: 12, Rounds: 3}, l.Is)
+	require.Equal(t, &spread{Median: 0.5, Least: 0.25, Most: 2, Rounds: 3}, l.ByCPU)
 	require.True(t, l.Met)
 	require.True(t, l.AimMet)
 	require.Equal(t, "3.00 (2.00-12.00)", l.Is.format(2))
+	l = rep.Ratios[1]
+	require.Equal(t, spread{Median: 4, Least: 4, Most: 4, Rounds: 4}, l.Is)
+	require.Nil(t, l.ByCPU)
+	require.False(t, l.Met)
 }
 
 func TestSpread(t *testing.T) {

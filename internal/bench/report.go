@@ -31,6 +31,7 @@ type table struct {
 type line struct {
 	Title  string  `json:"title"`
 	Is     spread  `json:"is"`
+	ByCPU  *spread `json:"byCPU,omitempty"` // the same ratio of work per processor time, where there is one
 	Must   float64 `json:"must"`
 	Aim    float64 `json:"aim"`
 	AtMost bool    `json:"atMost"` // must and aim are upper bounds
@@ -104,26 +105,54 @@ func (r *report) compare() {
 			continue
 		}
 		s := spreadOf(all)
-		r.Ratios = append(r.Ratios, line{want.title, s, want.must, want.aim, want.most,
-			want.met(s.Median, want.must), want.met(s.Median, want.aim), want})
+		l := line{Title: want.title, Is: s, Must: want.must, Aim: want.aim, AtMost: want.most,
+			Met: want.met(s.Median, want.must), AimMet: want.met(s.Median, want.aim), target: want}
+		if costs := r.Tables[i].costs(want); len(costs) > 0 {
+			c := spreadOf(costs)
+			l.ByCPU = &c
+		}
+		r.Ratios = append(r.Ratios, l)
 	}
 }
 
-func (t *table) ratios(want target) (out []float64) {
-	ours := t.cell("multihome")
-	if ours == nil {
+// ratios are what the target asks for, one for each round in which neither failed.
+func (t *table) ratios(want target) []float64 {
+	if want.peer == "" {
+		if ours := t.cell("multihome"); ours != nil {
+			return ours.values(want.metric)
+		}
 		return nil
 	}
-	if want.peer == "" {
-		return ours.values(want.metric)
+	return t.quotients(want.peer, want.metric)
+}
+
+// costs are the ratios as they would be if both had used the same processor time. They vary less with what else the machine
+// does, and do not show what a transport leaves idle.
+func (t *table) costs(want target) []float64 {
+	if want.peer == "" || !slices.ContainsFunc(t.of.metrics, func(m metric) bool { return m.key == "cpu" }) {
+		return nil
 	}
-	theirs := t.cell(want.peer)
-	if theirs == nil {
+	out := t.quotients(want.peer, "cpu")
+	if !want.most {
+		for i, x := range out {
+			out[i] = 1 / x
+		}
+	}
+	return out
+}
+
+// quotients are ours by theirs.
+func (t *table) quotients(peer, metric string) (out []float64) {
+	ours, theirs := t.cell("multihome"), t.cell(peer)
+	if ours == nil || theirs == nil {
 		return nil
 	}
 	for i, f := range ours.Rounds {
-		if f != nil && i < len(theirs.Rounds) && theirs.Rounds[i] != nil && theirs.Rounds[i][want.metric] != 0 {
-			out = append(out, f[want.metric]/theirs.Rounds[i][want.metric])
+		if f == nil || i >= len(theirs.Rounds) || theirs.Rounds[i] == nil {
+			continue
+		}
+		if x, y := f[metric], theirs.Rounds[i][metric]; x > 0 && y > 0 {
+			out = append(out, x/y)
 		}
 	}
 	return out
@@ -158,9 +187,13 @@ func (r *report) print(w io.Writer) error {
 	}
 	if len(r.Ratios) > 0 {
 		fmt.Fprintf(tw, "\nmultihome beside them\n")
-		row(tw, "", "is", "must", "aim", "")
+		row(tw, "", "is", "must", "aim", "", "by CPU time")
 		for _, l := range r.Ratios {
-			row(tw, l.Title, l.Is.format(2), l.bound(l.Must), l.bound(l.Aim), l.verdict())
+			byCPU := ""
+			if l.ByCPU != nil {
+				byCPU = l.ByCPU.format(2)
+			}
+			row(tw, l.Title, l.Is.format(2), l.bound(l.Must), l.bound(l.Aim), l.verdict(), byCPU)
 		}
 	}
 	return tw.Flush()
