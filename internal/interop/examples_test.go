@@ -25,8 +25,11 @@ import (
 func example(t testing.TB, name string, args ...any) *child {
 	t.Helper()
 	chatter := regexp.MustCompile(`^(\[S\]|[IO] \d|0000 |# SCTP_PACKET)`)
-	return startExample(t, func(line string) bool { return chatter.MatchString(line) && !tsctpSummary.MatchString(line) }, name, args...)
+	return startExample(t, chatter.MatchString, name, args...)
 }
+
+// told is how some programs tell of a message: length, stream and SSN.
+var told = regexp.MustCompile(`^Msg of length (\d+) received from .* on stream (\d+) with SSN (\d+) `)
 
 func startExample(t testing.TB, drop func(string) bool, name string, args ...any) *child {
 	t.Helper()
@@ -41,7 +44,7 @@ func startExample(t testing.TB, drop func(string) bool, name string, args ...any
 	return start(t, nil, drop, "stdbuf", texts...)
 }
 
-// tsctpSummary is length, messages, calls (not with callbacks), bytes, and two times, which may stand behind chatter.
+// tsctpSummary is length, messages, calls (not with callbacks), bytes, and two times.
 var tsctpSummary = regexp.MustCompile(`(\d+), (\d+), (?:\d+, )?(\d+), \d+\.\d+, \d+\.\d+`)
 
 // dialExample dials an example program that listens on an SCTP port, patient until its socket is there.
@@ -115,16 +118,18 @@ func TestExampleDiscardServer(t *testing.T) {
 				require.NoError(t, send(s, 1, 0, int64(n), n))
 			}
 			// Closed only afterwards: usrsctp forgets what it has acknowledged and its program has not read when an
-			// association ends. On a busy machine the program also fails to tell of a message now and then, between two
-			// of the same stream that it does tell of, though the capture shows all of them acknowledged in order: so a
-			// few lines may be missing, but none may be wrong.
-			told := regexp.MustCompile(`^Msg of length (\d+) received from .* on stream (\d+) with SSN (\d+) `)
+			// association ends. On a busy machine discard_server, which reads on another thread than the stack's, misses a
+			// message in one run of twenty. The capture then shows it like the others: sent once, whole, in its turn, and
+			// acknowledged. So a few may be missing, but none may be wrong or out of order.
+			last := 0
 			for range 90 {
 				m := told.FindStringSubmatch(p.awaitMatch(told))
 				n, _ := strconv.Atoi(m[1])
-				require.Equal(t, fmt.Sprint(s.ID()), m[2])
-				require.Equal(t, strconv.Itoa(n-1), m[3])
+				require.Greater(t, n, last)
+				require.Equal(t, []string{fmt.Sprint(s.ID()), strconv.Itoa(n - 1)}, m[2:])
+				last = n
 			}
+			require.Eventually(t, func() bool { return a.Stats().SendBuffered == 0 }, patience, time.Millisecond, "all of it is acknowledged")
 			require.NoError(t, a.Close(), "the peer has everything")
 		})
 	}

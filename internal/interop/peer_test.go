@@ -94,7 +94,9 @@ func start(t testing.TB, h *netlab.Host, drop func(string) bool, name string, ar
 	c.in = in
 	out, err := c.cmd.StdoutPipe()
 	require.NoError(t, err)
-	c.cmd.Stderr = c.cmd.Stdout
+	// Two pipes: chatter on the one does not always end its lines, and would stand before what is said on the other.
+	chatter, err := c.cmd.StderrPipe()
+	require.NoError(t, err)
 	dieWithParent(c.cmd)
 	if h != nil {
 		err = h.Start(c.cmd)
@@ -102,7 +104,18 @@ func start(t testing.TB, h *netlab.Host, drop func(string) bool, name string, ar
 		err = c.cmd.Start()
 	}
 	require.NoError(t, err)
-	go c.read(out)
+	var reading sync.WaitGroup
+	reading.Go(func() { c.read(out) })
+	reading.Go(func() { c.read(chatter) })
+	go func() {
+		reading.Wait()
+		err := c.cmd.Wait()
+		c.mu.Lock()
+		c.err = err
+		c.mu.Unlock()
+		close(c.done)
+		c.wake()
+	}()
 	t.Cleanup(func() {
 		c.kill()
 		if t.Failed() {
@@ -132,12 +145,6 @@ func (c *child) read(out io.Reader) {
 		c.mu.Unlock()
 		c.wake()
 	}
-	err := c.cmd.Wait()
-	c.mu.Lock()
-	c.err = err
-	c.mu.Unlock()
-	close(c.done)
-	c.wake()
 }
 
 func (c *child) wake() {
