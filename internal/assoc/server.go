@@ -2,6 +2,7 @@ package assoc
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/mono"
@@ -164,10 +165,18 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 	a.reconf = nil
 	a.out.shutdown, a.out.shutAck = false, false
 	for _, p := range a.paths.All() {
+		known := p.Confirmed() && !a.paths.Retired(p)
+		if ad := p.Peer.Addr.WithZone(""); ad == ck.From.Peer.Addr().WithZone("") || slices.Contains(ck.Addrs, ad) {
+			a.paths.Reinstate(p)
+		} else {
+			// Not where the peer says it is now. Who began the association may have been somebody else, who is there and
+			// gets no data of the new one.
+			a.paths.Retire(p)
+		}
 		p.StopT3()
 		p.RestartCC(now)
 		p.RTO.Init(&a.cfg.RTO)
-		p.Mon.Init(&a.cfg.Heartbeat, now.Std(), p.Confirmed()) // nobody answers the old heartbeats
+		p.Mon.Init(&a.cfg.Heartbeat, now.Std(), known) // nobody answers the old heartbeats
 		p.Doubt().Suspect = path.Suspicion{Floor: now}
 	}
 	if p := a.paths.Find(ck.From.Local, ck.From.Peer); p != nil {

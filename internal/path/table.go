@@ -86,9 +86,15 @@ func (t *Table) Move(p *Path, to netip.AddrPort) {
 	t.last = nil
 }
 
-// Retire takes a path out of use for good.
+// Retire takes a path out of use, for good unless the association begins anew.
 func (t *Table) Retire(p *Path) {
 	t.retired |= 1 << p.ID
+	t.stale = true
+}
+
+// Reinstate takes back that a path was retired.
+func (t *Table) Reinstate(p *Path) {
+	t.retired &^= 1 << p.ID
 	t.stale = true
 }
 
