@@ -119,6 +119,9 @@ func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdv
 	}
 	if pa.RTT > 0 {
 		p.RTO.SampleAt(now, pa.RTT)
+		if flight == 0 && pa.Flight == pa.Bytes && pa.Bytes <= p.Payload && !p.Doubt().Prompt {
+			p.LoneAcked(pa.RTT)
+		}
 	}
 	if pa.Bytes > 0 {
 		p.CC().OnAck(ackOf(now, pa, cumAdvanced, p.RTO.SRTT()))

@@ -39,8 +39,8 @@ func NewServer(cfg *Config, local []locator.Locator, now mono.Time, ck *Cookie) 
 	a.confirm(now, p)
 	if rtt := now.Sub(ck.Created); rtt < cfg.RTO.Initial {
 		// The cookie's way there and back: each INIT ACK has a cookie of its own, so Karn's rule holds but for a COOKIE ECHO
-		// sent twice, which makes the sample too long and no more.
-		p.RTO.SampleAt(now, rtt)
+		// sent twice, which makes it too long until something else is measured.
+		p.RTO.Guess(rtt)
 	}
 	a.established(now)
 	return a

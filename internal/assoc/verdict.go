@@ -100,7 +100,7 @@ func (a *Assoc) ptoAt(p *path.Path) mono.Time {
 	at := oldest.Add(pto)
 	if !tr.Prompt {
 		// The SACK of a lone packet may be held back, until another one follows (RFC 9260 section 6.2).
-		at = at.Add(peerSackDelay)
+		at = at.Add(p.SackDelay())
 		if second, ok := a.tx.Second(p.ID, p.Payload); ok {
 			at = min(at, second.Add(pto))
 		}
@@ -149,9 +149,6 @@ func (a *Assoc) stillAsked(now mono.Time, p *path.Path, sent mono.Time) bool {
 // minArbitration keeps a verdict from being faster than a busy machine schedules the peer. Copies are on the way long
 // before it.
 const minArbitration = 10 * time.Millisecond
-
-// peerSackDelay is what other stacks hold a SACK back for (RFC 9260 section 16).
-const peerSackDelay = 200 * time.Millisecond
 
 // lateTimer is how late a deadline may be looked at before it proves that this process was stalled rather than that the
 // path is silent.
@@ -247,7 +244,7 @@ func (a *Assoc) stuck(now mono.Time, p *path.Path) bool {
 		return false // the peer drops what it has no room for
 	}
 	t := p.Doubt()
-	if heard := p.Mon.Stats().Answered; t.Stuck == 0 || heard == t.StuckHeard {
+	if heard := uint16(p.Mon.Stats().Answered); t.Stuck == 0 || heard == t.StuckHeard {
 		t.Stuck, t.StuckAt = 1, now // nothing was answered meanwhile: so far it is plainly dead
 		t.StuckHeard = heard
 	} else {

@@ -1,6 +1,7 @@
 package path
 
 import (
+	"math"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/cc"
@@ -31,11 +32,45 @@ type Doubt struct {
 	StuckAt    mono.Time // the first of Stuck
 	Stuck      int16     // questions asked of the path since data was last acknowledged that only it carried
 	Prompt     bool      // the last packet with DATA asked for a SACK at once (I bit)
-	StuckHeard uint32    // heartbeats answered until the last of them
+	heldSeen   uint8     // how often held was seen, up to enough
+	held       uint16    // longest time the peer kept the SACK of a lone packet, of late, in heldUnit
+	StuckHeard uint16    // heartbeats answered until the last of them
 }
 
 // Doubt is for changing what is asked of the path.
 func (p *Path) Doubt() *Doubt { return &p.carry().Doubt }
+
+// What is assumed of a peer's patience with SACKs until so many of lone packets were seen (RFC 9260 section 16), and what is
+// added to what was seen.
+const (
+	sackDelay  = 200 * time.Millisecond
+	heldEnough = 8
+	heldMargin = 5 * time.Millisecond
+	heldUnit   = 100 * time.Microsecond
+)
+
+// LoneAcked notes that a lone packet, which did not ask for a SACK at once, was acknowledged after rtt. What it took longer than
+// the shortest round trip is how long the peer held the SACK back. The longest time counts, and is forgotten slowly.
+func (p *Path) LoneAcked(rtt time.Duration) {
+	d, units := p.Doubt(), min(max(rtt-p.RTO.MinRTT(), 0)/heldUnit, math.MaxUint16)
+	held := uint16(units)
+	if held < d.held {
+		held = d.held - (d.held-held)/16
+	}
+	d.held = held
+	if d.heldSeen < heldEnough {
+		d.heldSeen++
+	}
+}
+
+// SackDelay returns how long the peer is expected to hold the SACK of a lone packet back.
+func (p *Path) SackDelay() time.Duration {
+	if p.flow == nil || p.flow.heldSeen < heldEnough {
+		return sackDelay
+	}
+	held := time.Duration(p.flow.held) * heldUnit
+	return min(held+max(held/4, heldMargin), sackDelay)
+}
 
 // Load is for counting.
 func (p *Path) Load() *Load { return &p.carry().load }

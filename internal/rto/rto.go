@@ -53,6 +53,7 @@ type Estimator struct {
 	inEpoch  uint16        // samples of it
 	backoff  uint8
 	measured bool
+	guessed  bool // by Guess alone
 }
 
 // Init empties the estimator and sets its bounds, which are kept, not copied, and shared by many estimators. A bound of
@@ -93,6 +94,16 @@ func (e *Estimator) Sample(r time.Duration) {
 	e.average(r)
 }
 
+// Guess is Sample for a measurement that may hold a timeout of the peer's: it counts until the first real one, which takes
+// its place.
+func (e *Estimator) Guess(r time.Duration) {
+	if e.measured || r < 0 {
+		return
+	}
+	e.average(r)
+	e.guessed = true
+}
+
 // SampleAt is Sample for callers that measure many times per round trip: the averages move at most once per smoothed
 // round trip, as rule C4 of RFC 9260 section 6.3.1 asks, so that the variance is not ground down to nothing by a hundred
 // equal samples of one flight. The minimum sees every sample, and the backoff is collapsed by each.
@@ -108,7 +119,7 @@ func (e *Estimator) SampleAt(now mono.Time, r time.Duration) {
 	}
 	e.noteMin(r)
 	e.backoff = 0
-	if e.measured && now.Sub(e.taken) < e.srtt {
+	if e.measured && !e.guessed && now.Sub(e.taken) < e.srtt {
 		return
 	}
 	e.taken = now
@@ -116,8 +127,8 @@ func (e *Estimator) SampleAt(now mono.Time, r time.Duration) {
 }
 
 func (e *Estimator) average(r time.Duration) {
-	if !e.measured {
-		e.measured = true
+	if !e.measured || e.guessed {
+		e.measured, e.guessed = true, false
 		e.srtt = r
 		e.rttvar = r / 2
 	} else {

@@ -161,3 +161,22 @@ func TestLatest(t *testing.T) {
 	e.SampleAt(2, -1)
 	require.Equal(t, 30*ms, e.Latest())
 }
+
+// TestGuess: what may hold a timeout of the peer's counts until something is measured.
+func TestGuess(t *testing.T) {
+	var e Estimator
+	cfg := Default()
+	e.Init(&cfg)
+	e.Guess(-1)
+	require.False(t, e.HasSample())
+	e.Guess(820 * time.Millisecond)
+	require.Equal(t, 2460*time.Millisecond, e.RTO())
+	require.Zero(t, e.MinRTT(), "losses are not found by it")
+	e.Guess(900 * time.Millisecond)
+	require.Equal(t, 820*time.Millisecond, e.SRTT(), "the first one")
+	e.SampleAt(mono.Time(time.Second), 20*time.Millisecond)
+	require.Equal(t, 20*time.Millisecond, e.SRTT())
+	require.Equal(t, cfg.Min, e.RTO())
+	e.Guess(time.Second)
+	require.Equal(t, 20*time.Millisecond, e.SRTT())
+}

@@ -2,6 +2,8 @@ package script
 
 import (
 	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -52,4 +54,46 @@ func TestLossNearby(t *testing.T) {
 		w.Close()
 	}
 	t.Logf("longest delay %v", worst)
+}
+
+// TestOnePathThroughLoss: the accepting end sends 100 kB over the only path, which loses one packet in five each way. There is
+// no other path to probe, and what remains are the timers of the RFC: nothing stands still for longer than RTO.Min and, where
+// what T3-rtx sends is lost as well, its double.
+func TestOnePathThroughLoss(t *testing.T) {
+	for _, c := range []struct {
+		words string
+		most  time.Duration // without an arrival, in nine of ten transfers; and thrice that in any
+	}{{"delay=50us", 250 * time.Millisecond}, {"delay=10ms", 300 * time.Millisecond}, {"delay=50ms", 500 * time.Millisecond}} {
+		var gaps []time.Duration
+		for seed := range uint64(100) {
+			w := NewWorld(600 + seed)
+			w.Quiet = true
+			require.NoError(t, w.Net.Default.Set(c.words))
+			require.NoError(t, w.Net.Default.Set("loss=20%"))
+			a := w.AddHost("a", netip.MustParseAddr("192.0.2.1"))
+			b := w.AddHost("b", netip.MustParseAddr("192.0.2.2"))
+			a.Boot()
+			require.NoError(t, b.Listen())
+			ca, err := a.Dial(b, nil, b.Sim.Addrs, 0)
+			require.NoError(t, err)
+			require.True(t, w.Until(5*time.Minute, func() bool { return ca.Up && len(b.Conns) > 0 && b.Conns[0].Up }))
+			const size = 100_000
+			b.Conns[0].Send(0, size, 1000, 0, false)
+			var gap time.Duration
+			var got uint64
+			last := w.Now
+			require.True(t, w.Until(5*time.Minute, func() bool {
+				if s := ca.in[0]; s != nil && s.offset > got {
+					gap, last, got = max(gap, w.Now.Sub(last)), w.Now, s.offset
+				}
+				return got == size
+			}), "%s, seed %d: %d bytes", c.words, 600+seed, got)
+			gaps = append(gaps, gap)
+			w.Close()
+		}
+		slices.Sort(gaps)
+		t.Logf("%s: without an arrival for %v (median), %v (90 of 100), %v (worst)", c.words, gaps[50], gaps[90], gaps[99])
+		require.LessOrEqual(t, gaps[90], c.most, c.words)
+		require.LessOrEqual(t, gaps[99], 3*c.most, c.words)
+	}
 }
