@@ -131,11 +131,12 @@ type Identity struct {
 	InitTag        uint32 // of our own INIT, while dialling (RFC 9260 section 5.2.1)
 	InitTSN        uint32
 	Peers          []netip.AddrPort
+	Sure           []bool // of each of them: dialled, or confirmed, so that it is the peer's and not only named by it
 }
 
 // Identity fills id, using its memory again.
 func (a *Assoc) Identity(id *Identity) {
-	peers := id.Peers[:0]
+	peers, sure := id.Peers[:0], id.Sure[:0]
 	*id = Identity{State: a.state, MyTag: a.myTag, PeerTag: a.peerTag, Tags: [2]uint32{a.myTag}}
 	if s := a.setup; s != nil {
 		id.Tags = [2]uint32{s.full.tag, s.plain.tag}
@@ -147,13 +148,13 @@ func (a *Assoc) Identity(id *Identity) {
 			id.InitTag, id.InitTSN = a.myTag, uint32(a.myTSN)
 		}
 		for _, t := range s.targets {
-			peers = append(peers, t.peer.AddrPort())
+			peers, sure = append(peers, t.peer.AddrPort()), append(sure, true)
 		}
 	}
 	for _, p := range a.paths.All() {
 		if !a.paths.Retired(p) {
-			peers = append(peers, p.Dest())
+			peers, sure = append(peers, p.Dest()), append(sure, a.setup != nil || p.Dialled || p.Confirmed())
 		}
 	}
-	id.Peers = peers
+	id.Peers, id.Sure = peers, sure
 }

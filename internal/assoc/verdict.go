@@ -47,6 +47,7 @@ func (a *Assoc) verdictFor(now mono.Time, p *path.Path, v heartbeat.Verdict, why
 	}
 	if v.Reason == heartbeat.Confirmed {
 		p.RestartCC(now)
+		a.identify() // the endpoint believes this address now
 	}
 	reason := v.Reason.String()
 	if why != "" {
@@ -308,6 +309,7 @@ func (a *Assoc) answered(now mono.Time, by *path.Path) {
 func (a *Assoc) confirm(now mono.Time, p *path.Path) {
 	v := p.Mon.Confirm(now.Std())
 	a.paths.Touch()
+	a.identify()
 	if p.Down() {
 		a.doubtFault(now, p)
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/assoc"
@@ -48,6 +49,7 @@ type Entry struct {
 	initTSN uint32
 	src     uint16
 	dst     uint16
+	sure    uint32   // bit per key: the peer was heard from there, or we dialled it
 	keys    []uint64 // of byAddr
 	full    bool     // dialled with a full INIT
 	remote  []locator.Locator
@@ -67,6 +69,24 @@ func (e *Endpoint) at(k addrKey) *Entry {
 		return ent
 	}
 	return nil
+}
+
+// sureAt is at for those who ask whose address it is: an address the peer only named may be anybody's, and a stranger who
+// named it must not stand in the way of the one who has it (RFC 5062 section 3).
+func (e *Endpoint) sureAt(k addrKey) *Entry {
+	if ent := e.at(k); ent != nil && ent.isSure(maphash.Comparable(e.seed, k)) {
+		return ent
+	}
+	return nil
+}
+
+func (ent *Entry) isSure(key uint64) bool {
+	for i, k := range ent.keys {
+		if k == key {
+			return i >= 32 || ent.sure&(1<<i) != 0 // more than that there are while dialling only, and dialled ones are sure
+		}
+	}
+	return false
 }
 
 // Endpoint is the set of associations.
@@ -235,7 +255,7 @@ func (e *Endpoint) Dial(now mono.Time, d DialParams) (*Entry, error) {
 func (e *Endpoint) sourcePort(d *DialParams) (uint16, error) {
 	free := func(port uint16) bool {
 		for _, r := range d.Remote {
-			if e.at(addrKey{r.AddrPort(), d.RemotePort, port}) != nil {
+			if e.sureAt(addrKey{r.AddrPort(), d.RemotePort, port}) != nil {
 				return false
 			}
 		}
@@ -330,11 +350,17 @@ func (e *Endpoint) Sync(now mono.Time, ent *Entry) {
 			e.byTag[t] = ent
 		}
 	}
-	for _, p := range id.Peers {
+	for i, p := range id.Peers {
 		k := maphash.Comparable(e.seed, addrKey{p, ent.dst, ent.src})
-		if e.byAddr[k] == nil {
-			e.byAddr[k] = ent
+		held := e.byAddr[k]
+		if held == nil || held != ent && id.Sure[i] && !held.isSure(k) {
+			e.byAddr[k], held = ent, ent
 			ent.keys = append(ent.keys, k)
+		}
+		if held == ent && id.Sure[i] {
+			if n := slices.Index(ent.keys, k); n < 32 {
+				ent.sure |= 1 << n
+			}
 		}
 	}
 }
@@ -353,7 +379,7 @@ func (e *Endpoint) unlink(ent *Entry) {
 			delete(e.byAddr, k)
 		}
 	}
-	ent.tags, ent.keys = [2]uint32{}, ent.keys[:0]
+	ent.tags, ent.keys, ent.sure = [2]uint32{}, ent.keys[:0], 0
 }
 
 // Remove takes an association out of the tables, once it is closed and its last packets are out.

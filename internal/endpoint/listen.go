@@ -77,7 +77,7 @@ func (e *Endpoint) init(now mono.Time, from assoc.Arrival, h wire.Header, c wire
 	if err != nil || in.Tag == 0 || from.Local >= len(e.cfg.Local) {
 		return // a zero tag is to be dropped silently (RFC 9260 section 3.3.2)
 	}
-	ent := e.at(addrKey{from.Peer, h.SrcPort, h.DstPort})
+	ent := e.sureAt(addrKey{from.Peer, h.SrcPort, h.DstPort})
 	back := wire.Header{SrcPort: h.DstPort, DstPort: h.SrcPort, Tag: in.Tag}
 	if ent == nil && e.listeners[h.DstPort] == nil {
 		e.refuse(from, back, got, 0, nil, out)
@@ -121,7 +121,7 @@ func (e *Endpoint) life(preserveMS uint32) time.Duration {
 // (RFC 9260 section 5.1.2 D). One that is still being set up is found by the source alone: there both dialled at once.
 func (e *Endpoint) restarted(from assoc.Arrival, ck *assoc.Cookie) *Entry {
 	for _, a := range ck.Addrs {
-		ent := e.at(addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort})
+		ent := e.sureAt(addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort})
 		if ent != nil && ent.state >= assoc.Established {
 			return ent
 		}
@@ -269,10 +269,7 @@ func (e *Endpoint) cookieEcho(now mono.Time, from assoc.Arrival, h wire.Header, 
 		e.stats.CookiesBad++
 		return Result{}
 	}
-	ent := e.byTag[ck.MyTag]
-	if ent != nil && (ent.src != ck.SrcPort || ent.dst != ck.DstPort) {
-		ent = nil
-	}
+	ent := e.tagged(ck.MyTag, &ck)
 	same := ent != nil && ent.peerTag == ck.PeerTag
 	if stale := now.Sub(ck.Created) - ck.Life; stale > 0 && !same {
 		e.stats.CookiesStale++
@@ -282,15 +279,27 @@ func (e *Endpoint) cookieEcho(now mono.Time, from assoc.Arrival, h wire.Header, 
 		})
 		return Result{}
 	}
+	if ent == nil && ck.TieMy != 0 {
+		ent = e.tagged(ck.TieMy, &ck) // the restart of an association that is still here
+	}
 	if ent == nil {
-		if ent = e.at(addrKey{from.Peer, ck.DstPort, ck.SrcPort}); ent == nil {
-			ent = e.at(addrKey{ck.From.Peer, ck.DstPort, ck.SrcPort})
+		if ent = e.sureAt(addrKey{from.Peer, ck.DstPort, ck.SrcPort}); ent == nil {
+			ent = e.sureAt(addrKey{ck.From.Peer, ck.DstPort, ck.SrcPort})
 		}
 	}
 	if ent != nil {
 		return Result{Entry: ent, Cookie: &ck}
 	}
 	return e.birth(now, &ck)
+}
+
+// tagged returns the association that has the tag and the cookie's ports.
+func (e *Endpoint) tagged(tag uint32, ck *assoc.Cookie) *Entry {
+	ent := e.byTag[tag]
+	if ent != nil && (ent.src != ck.SrcPort || ent.dst != ck.DstPort) {
+		return nil
+	}
+	return ent
 }
 
 func (e *Endpoint) birth(now mono.Time, ck *assoc.Cookie) Result {
