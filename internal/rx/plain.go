@@ -164,7 +164,7 @@ type verdict uint8
 
 const (
 	fresh verdict = iota
-	stale // its turn is over: it was abandoned, or the peer uses a number twice
+	stale         // its turn is over: it was abandoned, or the peer uses a number twice
 )
 
 // plainNumber widens the SSN of the chunk with TSN t. A new TSN cannot belong to a message already delivered, so the SSN is
