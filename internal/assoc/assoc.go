@@ -157,6 +157,6 @@ func (a *Assoc) open() {
 	a.rx.Init(&rx.Config{InitialTSN: a.peerTSN, Streams: a.inStreams, Window: a.cfg.Window, SackDelay: a.cfg.SackDelay,
 		SackEvery: a.cfg.SackEvery, Interleaving: a.interleaving()})
 	a.tx.Init(&tx.Config{InitialTSN: a.myTSN, Streams: a.outStreams, PeerWindow: a.peerWindow, Interleaving: a.interleaving(), Scheduler: a.cfg.Scheduler,
-		Partial: a.partial(), KeepAbandoned: a.cfg.KeepAbandoned})
+		Partial: a.partial(), KeepAbandoned: a.cfg.KeepAbandoned, CountMissing: a.cfg.CountMissing})
 	a.prompted = false
 }

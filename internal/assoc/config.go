@@ -38,6 +38,8 @@ type Config struct {
 	NoDelayExit   bool    // end slow start with a loss only, not when the delay grows (HyStart++)
 	PlainRecovery bool    // no proportional rate reduction (RFC 6937), and each timeout in a row lowers the threshold
 
+	CountMissing bool // find losses by three missing reports (RFC 9260 section 7.2.4), not by time (RFC 8985)
+
 	CookieLife time.Duration // Valid.Cookie.Life, default 60 s
 
 	Stagger        time.Duration // between INITs to further locators, default 100 ms; -1: only one locator per T1

@@ -355,6 +355,10 @@ func (a *Assoc) appendData(now mono.Time, p *path.Path, b *wire.Builder, budget 
 	if !wished && a.paths.For(now, path.Policy(g.Wish)) != p {
 		return n, resent // its policy wants another path: emitWished
 	}
+	if resent && a.cfg.PlainRecovery {
+		// The packet that goes whatever the window is holds nothing new (RFC 9260 section 7.2.4 step 3).
+		budget = min(budget, n+p.CC().Window()-a.tx.InFlight(p.ID))
+	}
 	for budget > n && !a.tx.Resends() && b.Len() < p.Payload {
 		g.Budget = budget - n
 		k := a.tx.AppendNew(b, &g)

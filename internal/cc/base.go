@@ -16,6 +16,7 @@ type base struct {
 	fullUntil mono.Time // the latest instant at which the window was seen fully used
 	inLoss    bool      // in Fast Recovery: no growth until something sent after recovery is acknowledged
 	afterT3   bool      // in the slow start that follows a timeout
+	lone      bool      // what a timeout sent again has not been acknowledged: one packet may be in flight
 	answered  bool      // something sent after the last reduction has been acknowledged
 	prr       prr
 	search    search
@@ -65,11 +66,14 @@ func (b *base) State() string {
 
 // Budget implements Controller.
 func (b *base) Budget(flight int) int {
+	if b.lone && flight > 0 {
+		return 0 // RFC 9260 section 7.2.1: one packet, however little of the window it fills
+	}
 	if b.inLoss && !b.cfg.Plain {
 		return b.prr.budget(flight, b.ssthresh, b.cfg.MTU)
 	}
 	if b.inLoss && b.prr.out == 0 {
-		return max(b.cwnd-flight, 1) // the one packet of RFC 9260 section 7.2.4 step 3
+		return max(b.cwnd-flight, b.cfg.MTU) // the one packet of RFC 9260 section 7.2.4 step 3
 	}
 	return b.cwnd - flight
 }
@@ -108,6 +112,9 @@ func (b *base) onAck(e *Ack) (avoid, used bool) {
 	used = b.used(e)
 	if e.Sent.After(b.recovery) {
 		b.answered = true
+	}
+	if !e.Sent.Before(b.recovery) {
+		b.lone = false
 	}
 	if b.inLoss {
 		if e.Sent.Before(b.recovery) {
@@ -184,7 +191,7 @@ func (b *base) recover(e *Loss) {
 func (b *base) collapse() {
 	b.cwnd = b.cfg.MTU
 	b.inLoss = false
-	b.afterT3 = true
+	b.afterT3, b.lone = true, true
 }
 
 // restore is RFC 4015 section 3.2: the state before the reduction comes back; a window that has grown past it since is
@@ -196,7 +203,7 @@ func (b *base) restore() bool {
 	b.cwnd = max(b.cwnd, b.undo.cwnd)
 	b.ssthresh = max(b.ssthresh, b.undo.ssthresh)
 	b.undo = undo{}
-	b.inLoss, b.afterT3 = false, false
+	b.inLoss, b.afterT3, b.lone = false, false, false
 	return true
 }
 

@@ -192,3 +192,21 @@ func TestResponseFunction(t *testing.T) {
 		})
 	}
 }
+
+// RFC 9260 section 7.2.1: after a timeout one packet is in flight, however small, until what was sent then is acknowledged.
+func TestLonePacketAfterTimeout(t *testing.T) {
+	for name, c := range map[string]Controller{"reno": NewReno(Config{MTU: 1000}), "cubic": NewCubic(Config{MTU: 1000})} {
+		at := mono.Time(time.Second)
+		c.OnTimeout(at, 3000)
+		require.Equal(t, 1000, c.Budget(0), name)
+		require.Zero(t, c.Budget(1), name)
+		c.OnAck(Ack{Now: at + 5, Bytes: 1000, Flight: 1, Sent: at - 1})
+		require.Zero(t, c.Budget(1), "%s: of what was sent before", name)
+		c.OnAck(Ack{Now: at + 10, Bytes: 1, Flight: 1, Sent: at})
+		require.Positive(t, c.Budget(1), name)
+		c.OnTimeout(at+20, 1)
+		require.Zero(t, c.Budget(1), name)
+		c.OnSpurious(at + 30)
+		require.Positive(t, c.Budget(1), name)
+	}
+}

@@ -53,7 +53,7 @@ func RFC9260() assoc.Config {
 		RTO:       rto.Config{Initial: time.Second, Min: time.Second, Max: time.Minute},
 		Heartbeat: heartbeat.RFC9260Config(), AssocMaxRetrans: 10, MaxInitRetrans: 8,
 		SackDelay: 200 * time.Millisecond, CookieLife: time.Minute, InitialPackets: -1,
-		Congestion: cc.KindReno, SlowStart: 1, MaxBurst: 4, NoPacing: true, NoDelayExit: true, PlainRecovery: true,
+		Congestion: cc.KindReno, SlowStart: 1, MaxBurst: 4, NoPacing: true, NoDelayExit: true, PlainRecovery: true, CountMissing: true,
 		NoPartial: true, NoReconfig: true, NoPad: true,
 		NoProbeTimeout: true, MaxPayload: -1, PlainAfter: -1, Stagger: -1, InitPadding: -1,
 	}

@@ -146,9 +146,14 @@ func (s *Sender) advance(cum uint64, now mono.Time, rtt *[locator.MaxPaths]RTT, 
 // settle draws the conclusions once all that arrived is marked: a zero window probe that is due again, losses, RTT samples.
 func (s *Sender) settle(now mono.Time, rtt *[locator.MaxPaths]RTT, res *AckResult) {
 	s.windowOpened()
+	if s.missing != nil {
+		s.countMissing(res)
+	}
 	for set := pathSet(res.Touched); set != 0; set &= set - 1 {
 		p := set.lowest()
-		s.detect(p, now, &rtt[p], res)
+		if s.missing == nil {
+			s.detect(p, now, &rtt[p], res)
+		}
 		if pa := &res.Paths[p]; !pa.sample.IsZero() && !pa.sample.Before(res.unsure) {
 			pa.RTT = max(1, now.Sub(pa.sample)) // zero would read as no sample
 		}
@@ -198,6 +203,9 @@ func (s *Sender) ack(c *chunk, idx uint64, now mono.Time, rtt *[locator.MaxPaths
 		return // reneged and here again: was counted the first time
 	}
 	c.flags |= flagCredited
+	if s.missing != nil {
+		s.missing.highest = max(s.missing.highest, idx)
+	}
 	pa.Bytes += size
 	res.Acked += size
 	res.Chunks++

@@ -120,6 +120,10 @@ func (s *Sender) grow() {
 func (s *Sender) resize(n int) {
 	ring, mask := make([]chunk, n), uint64(n-1)
 	lost, cand := bitring{}, bitring{}
+	var reports []uint8
+	if s.missing != nil {
+		reports = make([]uint8, n)
+	}
 	if s.lost.n > 0 {
 		lost.size(n)
 	}
@@ -128,6 +132,9 @@ func (s *Sender) resize(n int) {
 	}
 	for idx := s.base; idx != s.next; idx++ {
 		ring[idx&mask] = *s.at(idx)
+		if reports != nil {
+			reports[idx&mask] = s.missing.reports[s.pos(idx)]
+		}
 		if s.lost.has(s.pos(idx)) {
 			lost.set(uint32(idx & mask))
 		}
@@ -136,6 +143,9 @@ func (s *Sender) resize(n int) {
 		}
 	}
 	s.ring, s.mask, s.lost, s.cand = ring, mask, lost, cand
+	if reports != nil {
+		s.missing.reports = reports
+	}
 }
 
 // mark sets the bit of position pos, giving the bit ring its memory at first use.

@@ -24,6 +24,7 @@ type Config struct {
 	Scheduler    Scheduling // default ByTurns
 
 	Partial       bool // the peer takes FORWARD-TSN: messages may be given up (RFC 3758)
+	CountMissing  bool // find losses by counting missing reports (RFC 9260 section 7.2.4) instead of by time
 	KeepAbandoned bool // hand their bytes out with NextAbandoned
 }
 
@@ -61,6 +62,7 @@ type Sender struct {
 	interleaving bool
 	partial      bool
 	keep         bool
+	counts       bool // Config.CountMissing
 }
 
 // work is what only a Sender that has something to send needs.
@@ -77,9 +79,11 @@ type work struct {
 
 	tracks []*track // by path; none before the first transmission
 
-	gaps, newGaps []span // acknowledged by gap blocks: as of the last SACK, and of the one being read
-	longest       int    // gap blocks of the longest list seen
-	cutShort      bool   // the last list may have ended for want of room
+	gaps, newGaps []span   // acknowledged by gap blocks: as of the last SACK, and of the one being read
+	missing       *missing // nil: losses are found by time
+
+	longest  int  // gap blocks of the longest list seen
+	cutShort bool // the last list may have ended for want of room
 
 	// Queues.
 	pages   []*streamPage
@@ -95,6 +99,9 @@ func (s *Sender) begin() {
 	if s.work == nil {
 		s.work = new(work)
 		s.sched = &s.rr
+		if s.counts {
+			s.missing = new(missing)
+		}
 	}
 }
 
@@ -125,6 +132,7 @@ func (s *Sender) Init(cfg *Config) {
 		interleaving: cfg.Interleaving,
 		partial:      cfg.Partial,
 		keep:         cfg.KeepAbandoned,
+		counts:       cfg.CountMissing,
 	}
 	s.SetScheduler(cfg.Scheduler)
 }
@@ -170,6 +178,9 @@ func (s *Sender) Trim() {
 	}
 	s.ring, s.mask, s.lost, s.cand = nil, 0, bitring{}, bitring{}
 	s.gaps, s.newGaps = nil, nil
+	if s.missing != nil {
+		*s.missing = missing{}
+	}
 	for _, t := range s.tracks {
 		if t != nil {
 			t.recs, t.head, t.tail = nil, 0, 0

@@ -103,6 +103,9 @@ func (s *Sender) makeRoom(t *track, bit pathSet) {
 func (s *Sender) launch(c *chunk, idx uint64, p locator.PathID, now mono.Time) {
 	t, bit := s.track(p), pathSet(1)<<p
 	s.makeRoom(t, bit)
+	if s.missing != nil {
+		s.missing.sent(s.pos(idx), c.n > 0)
+	}
 	if c.n > 0 {
 		c.flags |= flagResent
 		if s.trial == idx {
