@@ -17,7 +17,7 @@ type run struct {
 	conf     *transport.Config
 	sessions []*session
 	latency  *histogram
-	setup    time.Duration // of all associations
+	setup    time.Duration // until all were ready
 	begin    time.Time
 	cpu      time.Duration
 	mu       sync.Mutex // guards the rest
@@ -40,13 +40,7 @@ func (p *perf) measure(ctx context.Context) error {
 	}
 	r.conf.Local = p.local
 	defer r.drop()
-	if err = r.connect(ctx); err == nil {
-		err = each(len(r.sessions), func(i int) error {
-			o := p.order
-			o.Bytes = p.share(i)
-			return r.sessions[i].propose(ctx, o, r.latency)
-		})
-	}
+	err = r.connect(ctx)
 	if ctx.Err() != nil {
 		return errInterrupted
 	}
@@ -100,7 +94,8 @@ func each(n int, f func(i int) error) error {
 	return first
 }
 
-// connect sets the associations up.
+// connect sets the associations up, and tells the server what each is for. It does so one by one, as the server does not wait
+// for long.
 func (r *run) connect(ctx context.Context) error {
 	begin := time.Now()
 	defer func() { r.setup = time.Since(begin) }()
@@ -112,7 +107,9 @@ func (r *run) connect(ctx context.Context) error {
 			return err
 		}
 		r.sessions[i] = newSession(l, r.timeout)
-		return nil
+		o := r.order
+		o.Bytes = r.share(i)
+		return r.sessions[i].propose(ctx, o, r.latency)
 	})
 }
 

@@ -45,6 +45,7 @@ type tuning struct {
 	congestion string
 	window     size
 	memory     size
+	socket     size
 	payload    int
 	maxPayload int
 	redundant  int
@@ -59,6 +60,7 @@ func (t *tuning) flags(fs *flag.FlagSet) {
 	fs.StringVar(&t.congestion, "congestion", "", "congestion control: `cubic` or newreno (default: the profile's)")
 	fs.Var(&t.window, "window", "send buffer and receive window in `bytes`, fixed (default: 1M growing to 16M)")
 	fs.Var(&t.memory, "memory", "`bytes` that all associations may hold together (default 256M)")
+	fs.Var(&t.socket, "socket-buffer", "`bytes` of the kernel's buffers of each socket, if the system gives that many (default 2M)")
 	fs.IntVar(&t.payload, "payload", 0, "UDP payload in `bytes` that every path is taken to carry (default 1200)")
 	fs.IntVar(&t.maxPayload, "max-payload", 0, "UDP payload in `bytes` up to which the path MTU is searched; -1: no search (default 8972)")
 	fs.IntVar(&t.redundant, "redundant-paths", 0, "`number` of paths of -policy redundant (default 2)")
@@ -87,12 +89,13 @@ func (t *tuning) config() (*transport.Config, error) {
 	default:
 		return nil, fmt.Errorf("-congestion %s: want cubic or newreno", t.congestion)
 	}
-	if t.window > 1<<30 {
-		return nil, errors.New("-window takes at most 1G")
+	if t.window > 1<<30 || t.socket > 1<<30 {
+		return nil, errors.New("-window and -socket-buffer take at most 1G")
 	}
 	c.SendBuffer, c.MaxSendBuffer = int(t.window), int(t.window)
 	c.ReceiveWindow, c.MaxReceiveWindow = int(t.window), int(t.window)
 	c.Memory = int64(t.memory)
+	c.SocketReadBuffer, c.SocketWriteBuffer = int(t.socket), int(t.socket)
 	c.PathPayload = t.payload
 	if t.maxPayload != 0 {
 		c.MaxPayload = t.maxPayload

@@ -190,7 +190,7 @@ func TestBytes(t *testing.T) {
 func TestTuning(t *testing.T) {
 	needs.Address(t, netip.MustParseAddr("127.0.0.2"))
 	for _, flags := range []string{
-		"-profile rfc9260", "-shards 2", "-no-offload -max-payload -1", "-window 256K -memory 64M", "-congestion newreno -no-pacing", "-interleave -payload 1400",
+		"-profile rfc9260", "-shards 2", "-no-offload -max-payload -1", "-window 256K -memory 64M -socket-buffer 1M", "-congestion newreno -no-pacing", "-interleave -payload 1400",
 	} {
 		t.Run(flags, func(t *testing.T) {
 			_, address := startServer(t, "127.0.0.1:0,127.0.0.2:0", strings.Fields(flags)...)
@@ -303,6 +303,7 @@ func TestCommandLines(t *testing.T) {
 		{"client -congestion bbr 127.0.0.1:1", "want cubic or newreno"},
 		{"client -window 1K 127.0.0.1:1", "want "},
 		{"client -window 2G 127.0.0.1:1", "at most 1G"},
+		{"client -socket-buffer 2G 127.0.0.1:1", "at most 1G"},
 		{"client -payload 10 127.0.0.1:1", "want "},
 		{"client -max-time 1s 127.0.0.1:1", "not defined"},
 		{"server -json 127.0.0.1:1", "not defined"},
@@ -338,7 +339,14 @@ func TestLimits(t *testing.T) {
 			require.Contains(t, x.err.String(), "perf: the other side says: "+tt.want)
 			server.err.wait(t, tt.want)
 		}
-		measured(t, address, tcp, "-time", "50ms", "-associations", "2") // once those are gone there is room again
+		for end := time.Now().Add(patience); ; { // once those are gone there is room again
+			x := start(t, nil, "client", tcp, "-time", "50ms", "-associations", "2", address)
+			if x.ended(t) == 0 {
+				break
+			}
+			require.Contains(t, x.err.String(), "no more than 2 associations")
+			require.True(t, time.Now().Before(end))
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ type report struct {
 	Profile      string    `json:"profile"`
 	Policy       string    `json:"policy"`
 	Interrupted  bool      `json:"interrupted"`
-	Setup        float64   `json:"setup_seconds"` // of all associations
+	Setup        float64   `json:"setup_seconds"` // until all associations were ready
 	Up           direction `json:"up"`
 	Down         direction `json:"down"`
 	Latency      *latency  `json:"latency,omitempty"`
