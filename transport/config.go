@@ -129,7 +129,8 @@ type Config struct {
 	// minutes. The probe timeout, which finds failures faster, works below RTOMin.
 	RTOInitial, RTOMin, RTOMax time.Duration
 
-	// AssocMaxRetrans is how many times in a row the peer may fail to answer before the association is lost. Default 10.
+	// AssocMaxRetrans is how many times in a row the peer may fail to answer before the association is lost. Default 10, which
+	// takes about three minutes when nothing answers on any path: the timeout doubles up to RTOMax each time.
 	// MaxInitRetrans is how many times setup packets are repeated. Default 8. Range of both: 1 to 255.
 	AssocMaxRetrans, MaxInitRetrans int
 
@@ -213,11 +214,6 @@ type Config struct {
 	// arrives (RFC 6937), and a second timeout leaves the threshold where the first put it (RFC 5681 section 3.1).
 	PlainRecovery bool
 
-	// CountMissing finds losses by the letter of RFC 9260 section 7.2.4: a chunk is sent again when three acknowledgements have
-	// reported it missing. Otherwise time decides (RFC 8985), on each path for itself, so that packets of several paths may
-	// overtake each other, and the loss of one of the last few packets does not wait for the retransmission timer.
-	CountMissing bool
-
 	// NoProbeTimeout switches the fast failure detector off, so that T3-rtx and heartbeats alone find failures, and answered
 	// heartbeats bring any path back.
 	NoProbeTimeout bool
@@ -271,7 +267,6 @@ func RFC9260() *Config {
 		NoPacing:       true,
 		NoDelayExit:    true,
 		PlainRecovery:  true,
-		CountMissing:   true,
 
 		NoPartialReliability: true,
 		NoStreamReset:        true,
@@ -436,7 +431,6 @@ func (c *Config) core() assoc.Config {
 		NoPacing:        c.NoPacing,
 		NoDelayExit:     c.NoDelayExit,
 		PlainRecovery:   c.PlainRecovery,
-		CountMissing:    c.CountMissing,
 		CookieLife:      c.CookieLife,
 		Stagger:         off[time.Duration](c.NoStagger),
 		PlainAfter:      off[time.Duration](c.NoPlainInit),

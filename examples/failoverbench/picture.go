@@ -127,9 +127,9 @@ func (d *drawing) panel(cells []*cell) {
 	var parts []string
 	for _, c := range cells {
 		m := c.median()
-		line := c.Name + " " + number(m.Gap) + " / " + number(m.Delay)
+		line := number(m.Gap) + " / " + number(m.Delay) // the colour says whose
 		if m.Stalled {
-			line = c.Name + " stalls"
+			line = "stalls"
 		}
 		parts = append(parts, fmt.Sprintf(`<tspan fill="%s">%s</tspan>`, colours[c.Transport], html.EscapeString(line)))
 	}

@@ -27,6 +27,11 @@ func plainPeer(c *assoc.Config) {
 
 // twoPathsTo is twoPaths with a peer of its own kind.
 func twoPathsTo(t *testing.T, seed uint64, words string, peer func(*assoc.Config)) (w *World, ca, cb *Conn) {
+	return twoPathsWith(t, seed, words, peer, func(*assoc.Config) {})
+}
+
+// twoPathsWith is twoPathsTo with settings of our own.
+func twoPathsWith(t *testing.T, seed uint64, words string, peer, own func(*assoc.Config)) (w *World, ca, cb *Conn) {
 	w = NewWorld(seed)
 	w.Quiet = true
 	for _, word := range strings.Fields(words) {
@@ -35,6 +40,7 @@ func twoPathsTo(t *testing.T, seed uint64, words string, peer func(*assoc.Config
 	a := w.AddHost("a", netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"))
 	b := w.AddHost("b", netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2"))
 	peer(&b.Cfg)
+	own(&a.Cfg)
 	a.Boot()
 	require.NoError(t, b.Listen())
 	ca, err := a.Dial(b, []int{0, 1}, b.Sim.Addrs, 0)
@@ -149,6 +155,30 @@ func TestStallsCountNothing(t *testing.T) {
 		require.NotContains(t, w.Out.String(), "timeouts", "seed %d", 500+seed)
 		require.NotContains(t, w.Out.String(), "Inactive", "seed %d", 500+seed)
 		require.Less(t, g.delay, 500*time.Millisecond, "seed %d", 500+seed)
+		w.Close()
+	}
+}
+
+// TestWhenNothingAnswers: all paths die with data outstanding. The association ends after Association.Max.Retrans errors in a
+// row, one for each timeout, which doubles from RTO.Min to RTO.Max (RFC 9260 section 8.1): docs/FAILOVER.md has the table.
+func TestWhenNothingAnswers(t *testing.T) {
+	for _, c := range []struct {
+		errors int
+		rtoMax time.Duration
+		ends   time.Duration
+	}{{10, 30 * time.Second, 171 * time.Second}, {10, 5 * time.Second, 41 * time.Second}, {6, 30 * time.Second, 51 * time.Second}, {4, 30 * time.Second, 12 * time.Second}} {
+		w, ca, _ := twoPathsWith(t, 1, "delay=10ms", func(*assoc.Config) {}, func(own *assoc.Config) {
+			own.Fill()
+			own.AssocMaxRetrans, own.RTO.Max = c.errors, c.rtoMax
+		})
+		w.Advance(2 * time.Second)
+		require.NoError(t, w.Net.Set("*", "down"))
+		cut := w.Now
+		ca.Send(0, 10_000, 1000, 0, false)
+		require.True(t, w.Until(20*time.Minute, func() bool { return ca.Closed }))
+		require.InDelta(t, c.ends.Seconds(), w.Now.Sub(cut).Seconds(), 0.5)
+		require.ErrorContains(t, ca.Err, "192.0.2.1:9899>192.0.2.2:9899 ")
+		require.ErrorContains(t, ca.Err, "[2001:db8::1]:9899>[2001:db8::2]:9899 ")
 		w.Close()
 	}
 }
