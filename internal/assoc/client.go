@@ -43,6 +43,7 @@ type attempt struct {
 	pos    int       // next target of this round
 	sentAt mono.Time // last INIT sent
 	sentTo int       // index into setup.pairs
+	size   int       // of the INIT as a packet, without IP and UDP headers
 }
 
 // answer is what a valid INIT ACK said, kept while a better one may come.
@@ -55,6 +56,7 @@ type answer struct {
 	unrec  []byte // parameters to report, RFC 9260 section 3.2.1
 	rtt    time.Duration
 	plain  bool
+	spare  int // bytes the INIT ACK could have been longer, if its sender is careful with those who proved nothing
 }
 
 // setup is what an association holds while it is being dialled, and drops afterwards.
@@ -273,7 +275,7 @@ func (a *Assoc) emitInit(now mono.Time, out *pktbuf.Batch, t *attempt, pair int)
 		b.PadParam(pad)
 	}
 	pkt := b.Seal()
-	t.sentAt, t.sentTo = now, pair
+	t.sentAt, t.sentTo, t.size = now, pair, len(pkt)
 	pr := s.pairs[pair]
 	tr := a.traffic(pr)
 	tr.PacketsSent++
@@ -327,6 +329,7 @@ func (a *Assoc) handleInitAck(now mono.Time, from Arrival, tag uint32, c wire.Ch
 		return
 	}
 	an.plain = t == &s.plain
+	an.spare = 3*t.size - wire.HeaderLen - len(c.Raw)
 	if s.pairs[t.sentTo].Peer.AddrPort() == from.Peer && t.round <= 1 {
 		an.rtt = now.Sub(t.sentAt)
 	}

@@ -119,6 +119,9 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 	case wire.TypeHeartbeatAck:
 		a.handleHeartbeatAck(now, in, c)
 	case wire.TypeAbort:
+		if !a.believes(in, c) {
+			return
+		}
 		a.handleAbort(now, in, c)
 	case wire.TypeError:
 		a.handleError(now, in, c)
@@ -130,6 +133,9 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 		h, _ := wire.ParseHeader(in.pkt)
 		a.handleShutdownAck(now, in, h.Tag)
 	case wire.TypeShutdownComplete:
+		if !a.believes(in, c) {
+			return
+		}
 		a.handleShutdownComplete(now, in, c)
 	case wire.TypeIData:
 		if !a.interleaving() {
@@ -151,6 +157,18 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 	default:
 		a.unknownChunk(in, c)
 	}
+}
+
+// believes holds the T bit of an ABORT or SHUTDOWN COMPLETE behind other chunks against the packet's tag, as tagFits does for
+// the first chunk (RFC 9260 section 8.5.1 B, C). False: the packet ends here.
+func (a *Assoc) believes(in *inbound, c wire.Chunk) bool {
+	h, _ := wire.ParseHeader(in.pkt)
+	if a.tagFits(h.Tag, c) {
+		return true
+	}
+	a.note().BadTag++
+	in.stop = true
+	return false
 }
 
 // unknownChunk does what the two highest type bits say (RFC 9260 section 3.2). Chunks of extensions that were not

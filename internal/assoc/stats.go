@@ -130,8 +130,15 @@ type Identity struct {
 	MyTag, PeerTag uint32
 	InitTag        uint32 // of our own INIT, while dialling (RFC 9260 section 5.2.1)
 	InitTSN        uint32
+	Forming        *Forming // in COOKIE-ECHOED
 	Peers          []netip.AddrPort
 	Sure           []bool // of each of them: dialled, or confirmed, so that it is the peer's and not only named by it
+}
+
+// Forming is what an INIT that arrives in COOKIE-ECHOED is held against (RFC 9260 section 5.2.1).
+type Forming struct {
+	Addrs []netip.Addr // the peer's: dialled, named in its INIT ACK, and the source of that
+	Spare int          // room the INIT ACK left, bytes: if there is little, the peer may have named fewer addresses than it has
 }
 
 // Identity fills id, using its memory again.
@@ -146,6 +153,12 @@ func (a *Assoc) Identity(id *Identity) {
 		}
 		if a.state == CookieEchoed {
 			id.InitTag, id.InitTSN = a.myTag, uint32(a.myTSN)
+			if an := s.adopted; an != nil {
+				id.Forming = &Forming{Addrs: append([]netip.Addr{an.from.Peer.Addr().WithZone("")}, an.addrs...), Spare: an.spare}
+				for _, t := range s.targets {
+					id.Forming.Addrs = append(id.Forming.Addrs, t.peer.Addr.WithZone(""))
+				}
+			}
 		}
 		for _, t := range s.targets {
 			peers, sure = append(peers, t.peer.AddrPort()), append(sure, true)

@@ -53,6 +53,7 @@ type Entry struct {
 	keys    []uint64 // of byAddr
 	full    bool     // dialled with a full INIT
 	remote  []locator.Locator
+	forming *assoc.Forming
 }
 
 // addrKey finds an association by addresses and ports, for INIT and packets with the T bit. The peer's UDP port is part of
@@ -339,7 +340,8 @@ func (e *Endpoint) Sync(now mono.Time, ent *Entry) {
 	}
 	e.unlink(ent)
 	ent.state, ent.myTag, ent.peerTag = id.State, id.MyTag, id.PeerTag
-	ent.initTag, ent.initTSN = id.InitTag, id.InitTSN
+	ent.initTag, ent.initTSN, ent.forming = id.InitTag, id.InitTSN, id.Forming
+	id.Forming = nil
 	if id.State == assoc.Closed {
 		return
 	}

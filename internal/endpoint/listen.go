@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/assoc"
@@ -133,6 +134,9 @@ func (e *Endpoint) restarted(from assoc.Arrival, ck *assoc.Cookie) *Entry {
 func (e *Endpoint) initFor(ent *Entry, from assoc.Arrival, back wire.Header, got int, ck *assoc.Cookie, out *pktbuf.Batch) bool {
 	switch ent.state {
 	case assoc.CookieWait, assoc.CookieEchoed:
+		if ent.forming != nil && e.formsOtherwise(ent.forming, from, back, got, ck, out) {
+			return false
+		}
 		// Both dialled at once: our tag and TSN stay what they are (RFC 9260 section 5.2.1).
 		ck.MyTag, ck.MyTSN = ent.initTag, serial.TSN(ent.initTSN)
 		return true
@@ -152,9 +156,33 @@ func (e *Endpoint) initFor(ent *Entry, from assoc.Arrival, back wire.Header, got
 	return true
 }
 
+// formsOtherwise drops an INIT that names addresses which the association being formed in COOKIE-ECHOED has not, and tells
+// with an ABORT (RFC 9260 section 5.2.1). It is silent where the peer may have left them out of its INIT ACK for the sake of
+// its size: the COOKIE ECHO on its way makes one association of both dials then, and an ABORT would end the peer's.
+func (e *Endpoint) formsOtherwise(f *assoc.Forming, from assoc.Arrival, back wire.Header, got int, ck *assoc.Cookie, out *pktbuf.Batch) bool {
+	const options = 32 // what else is left out of an INIT ACK before addresses are
+	var added []byte
+	for _, a := range ck.Addrs {
+		if p := addrParam(a); !slices.Contains(f.Addrs, a) && len(added)+len(p) <= mostAdded {
+			added = append(added, p...)
+		}
+	}
+	if len(added) == 0 {
+		return false
+	}
+	if len(added)+options > f.Spare {
+		e.stats.InitsRefused++
+		return true
+	}
+	e.refuse(from, back, got, wire.CauseRestartWithNewAddrs, added, out)
+	return true
+}
+
+// mostAdded is how many bytes of address parameters an ABORT names.
+const mostAdded = maxAnswer - wire.HeaderLen - 2*wire.ChunkHeaderLen
+
 // added returns the addresses of an INIT that its association does not know, as parameters: as many as an answer holds.
 func (e *Endpoint) added(ent *Entry, from assoc.Arrival, ck *assoc.Cookie) (params []byte) {
-	const most = maxAnswer - wire.HeaderLen - 2*wire.ChunkHeaderLen
 	for i := -1; i < len(ck.Addrs); i++ {
 		a := from.Peer.Addr().WithZone("")
 		if i >= 0 {
@@ -167,7 +195,7 @@ func (e *Endpoint) added(ent *Entry, from assoc.Arrival, ck *assoc.Cookie) (para
 			i >= 0 && e.at(addrKey{netip.AddrPortFrom(a, from.Peer.Port()), ck.DstPort, ck.SrcPort}) == ent {
 			continue
 		}
-		if p := addrParam(a); len(params)+len(p) <= most {
+		if p := addrParam(a); len(params)+len(p) <= mostAdded {
 			params = append(params, p...)
 		}
 	}
