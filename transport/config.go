@@ -214,6 +214,11 @@ type Config struct {
 	// arrives (RFC 6937), and a second timeout leaves the threshold where the first put it (RFC 5681 section 3.1).
 	PlainRecovery bool
 
+	// CountMissing finds losses by the letter of RFC 9260 section 7.2.4: a chunk is sent again when three acknowledgements have
+	// reported it missing. Otherwise time decides (RFC 8985), on each path for itself, so that packets of several paths may
+	// overtake each other, and the loss of one of the last few packets does not wait for the retransmission timer.
+	CountMissing bool
+
 	// NoProbeTimeout switches the fast failure detector off, so that T3-rtx and heartbeats alone find failures, and answered
 	// heartbeats bring any path back.
 	NoProbeTimeout bool
@@ -267,6 +272,7 @@ func RFC9260() *Config {
 		NoPacing:       true,
 		NoDelayExit:    true,
 		PlainRecovery:  true,
+		CountMissing:   true,
 
 		NoPartialReliability: true,
 		NoStreamReset:        true,
@@ -431,6 +437,7 @@ func (c *Config) core() assoc.Config {
 		NoPacing:        c.NoPacing,
 		NoDelayExit:     c.NoDelayExit,
 		PlainRecovery:   c.PlainRecovery,
+		CountMissing:    c.CountMissing,
 		CookieLife:      c.CookieLife,
 		Stagger:         off[time.Duration](c.NoStagger),
 		PlainAfter:      off[time.Duration](c.NoPlainInit),
