@@ -300,7 +300,7 @@ func (a *Assoc) handleAbort(now mono.Time, in *inbound, c wire.Chunk) {
 		}
 		if !p.Confirmed() {
 			a.note().ReflectedAborts++
-			a.retire(p, "the peer does not know this pair: its ABORT reflected our tag")
+			a.retire(now, p, "the peer does not know this pair: its ABORT reflected our tag")
 			return
 		}
 	}

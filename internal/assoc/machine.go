@@ -161,7 +161,7 @@ func (a *Assoc) pathUnreachable(now mono.Time, p *path.Path, n *Notice) {
 	if n.Kind == NoPort {
 		switch {
 		case !p.Confirmed():
-			a.retire(p, n.Text)
+			a.retire(now, p, n.Text)
 			return
 		case n.ByPeer && a.state == ShutdownAckSent:
 			// The peer has forgotten the association, so its SHUTDOWN COMPLETE was lost on the way: the end was in order.

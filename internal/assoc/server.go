@@ -179,7 +179,11 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 		p.Mon.Init(&a.cfg.Heartbeat, now.Std(), known) // nobody answers the old heartbeats
 		p.Doubt().Suspect = path.Suspicion{Floor: now}
 	}
-	if p := a.paths.Find(ck.From.Local, ck.From.Peer); p != nil {
+	p := a.paths.Find(ck.From.Local, ck.From.Peer)
+	if p == nil { // it came to another of our addresses than before
+		p = a.addPath(now, locator.Pair{Local: a.local[ck.From.Local], Peer: locator.FromAddrPort(ck.From.Peer)}, ck.From.Local, false)
+	}
+	if p != nil {
 		a.confirm(now, p)
 		a.paths.SetPrimary(p.ID, false)
 	}
@@ -192,6 +196,7 @@ func (a *Assoc) restart(now mono.Time, ck *Cookie) {
 	a.watchFault(now)
 	a.note().Restarts++
 	a.events.add(Event{Kind: EventRestart, Unsent: unsent})
+	a.failPathless(now, "the peer restarted elsewhere")
 }
 
 // layPaths makes the paths: the pair the handshake ran on, then all pairs of locators both sides know of, disjoint ones

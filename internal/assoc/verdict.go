@@ -318,8 +318,19 @@ func (a *Assoc) confirm(now mono.Time, p *path.Path) {
 	}
 }
 
-// retire ends one pair.
-func (a *Assoc) retire(p *path.Path, reason string) {
+// retire ends one pair. An association whose last one it is has nothing left to wait for.
+func (a *Assoc) retire(now mono.Time, p *path.Path, reason string) {
 	a.paths.Retire(p)
 	a.events.add(Event{Kind: EventPathGone, Path: p.Name(), From: p.State(), To: p.State(), Reason: reason})
+	a.failPathless(now, p.Pair().String()+": "+reason)
+}
+
+// failPathless ends the association if it has no path left.
+func (a *Assoc) failPathless(now mono.Time, last string) {
+	for _, p := range a.paths.All() {
+		if !a.paths.Retired(p) {
+			return
+		}
+	}
+	a.fail(now, failure(KindUnreachable, 0, "no path is left; the last one, "+last))
 }
