@@ -140,6 +140,11 @@ func (a *Assoc) NextEvent() (Event, bool) {
 	return Event{}, false
 }
 
+// Quiet reports whether NextEvent has nothing to tell.
+func (a *Assoc) Quiet() bool {
+	return a.events.eventQueue == nil && !a.events.space && !a.rx.HasPart() && !a.tx.HasAbandoned()
+}
+
 // NextPart returns the next message part if nothing else is to be told before it. A loop over NextPart before each NextEvent
 // tells everything in the same order and costs less: an Event is large, and parts come with each packet.
 func (a *Assoc) NextPart() (rx.Part, bool) {

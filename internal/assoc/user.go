@@ -63,6 +63,12 @@ func (a *Assoc) GivenUp() tx.Counts { return a.tx.GivenUp() }
 // StreamGivenUp is GivenUp for one stream.
 func (a *Assoc) StreamGivenUp(sid uint16) tx.Counts { return a.tx.StreamGivenUp(sid) }
 
+// Behind reports whether a message of the stream would wait behind another one of it.
+func (a *Assoc) Behind(sid uint16) bool { return a.tx.Behind(sid) }
+
+// Queued reports whether something waits to be sent for the first time.
+func (a *Assoc) Queued() bool { return a.tx.Queued() > 0 }
+
 // SendHeld returns the bytes of user data given to Send and not yet acknowledged.
 func (a *Assoc) SendHeld() int { return a.tx.Held() }
 

@@ -40,6 +40,7 @@ type Conn struct {
 
 	flushing bool // somebody flushes
 	again    bool // state changed while the flusher was writing
+	blocked  bool // what is queued waits for an answer, a deadline or the like: one more message behind it changes nothing
 
 	client     bool // we dialled
 	userClosed bool // Close or Abort was called: what still arrives is discarded
@@ -137,6 +138,9 @@ func (c *Conn) takeCredit() {
 
 // streamCost is the memory of a stream in use, which a peer can have us make by one message.
 const streamCost = 512
+
+// bookStep is how much may be written before the node's budget learns of it.
+const bookStep = 64 << 10
 
 // book brings the node's budget up to date with what this association holds, and its window with the budget.
 func (c *Conn) book() {
@@ -247,6 +251,9 @@ func (c *Conn) events() {
 		for part, ok := c.a.NextPart(); ok; part, ok = c.a.NextPart() {
 			c.deliver(&part)
 		}
+		if c.a.Quiet() {
+			return // an Event is large
+		}
 		e, ok := c.a.NextEvent()
 		if !ok {
 			return
@@ -339,7 +346,7 @@ func (c *Conn) retire() bool {
 
 // gone is the last that happens to an association. It takes the lock itself.
 func (c *Conn) gone() {
-	c.node.release()
+	c.node.leave()
 	c.mu.Lock()
 	c.isGone = true
 	if c.down != nil {

@@ -114,6 +114,7 @@ func (c *Conn) round(out *pktbuf.Batch, faults *faults) (done bool) {
 // lock taken has gone away.
 func (c *Conn) settleDown() bool {
 	c.flushing = false
+	c.blocked = c.a.Queued()
 	c.rearm()
 	retired := c.retire()
 	c.mu.Unlock()

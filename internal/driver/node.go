@@ -188,6 +188,21 @@ func (n *Node) Retain() bool {
 func (n *Node) Release() { n.release() }
 
 func (n *Node) release() {
+	if n.forgo() {
+		n.close()
+	}
+}
+
+// leave is release for whoever may be a reader in the middle of a read, which must not close its own socket. Who has to know
+// when that is done calls settle.
+func (n *Node) leave() {
+	if n.forgo() {
+		n.readers.Go(n.close) // the readers themselves are there still
+	}
+}
+
+// forgo takes one user away, and reports whether the node is to be closed.
+func (n *Node) forgo() (last bool) {
 	n.life.Lock()
 	n.users--
 	switch {
@@ -195,13 +210,10 @@ func (n *Node) release() {
 	case n.cfg.KeepIdle > 0:
 		n.idle = time.AfterFunc(n.cfg.KeepIdle, n.routineIdle)
 	default:
-		n.closed = true
+		n.closed, last = true, true
 	}
-	closed := n.closed
 	n.life.Unlock()
-	if closed {
-		n.close()
-	}
+	return last
 }
 
 // routineIdle closes a node that nobody has used for a while.

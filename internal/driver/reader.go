@@ -38,6 +38,7 @@ type reader struct {
 	now   mono.Time
 
 	in      *udp.Batch
+	each    func() // take, bound once
 	out     *pktbuf.Batch
 	pkts    []arrived
 	groups  []group
@@ -68,7 +69,9 @@ type cookie struct {
 }
 
 func newReader(n *Node, local, shard int, of []udp.Socket) *reader {
-	return &reader{node: n, local: local, shard: shard, of: len(of), sock: of[shard], in: udp.NewBatch(readSlots, false)}
+	r := &reader{node: n, local: local, shard: shard, of: len(of), sock: of[shard], in: udp.NewBatch(readSlots, false)}
+	r.each = r.take
+	return r
 }
 
 // routineRead runs for each socket until that is closed.
@@ -76,8 +79,7 @@ func (r *reader) routineRead() {
 	defer r.node.readers.Done()
 	pause := time.Duration(0)
 	for {
-		err := r.sock.ReadBatch(r.in)
-		if err != nil {
+		if err := r.read(); err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
@@ -89,17 +91,33 @@ func (r *reader) routineRead() {
 			continue
 		}
 		pause = 0
-		r.split()
-		for off := 0; off < len(r.pkts); off += turnPackets {
-			r.now = r.node.clock.now()
-			r.turn(off, min(off+turnPackets, len(r.pkts)))
-		}
-		clear(r.pkts) // or it would keep memory that the batch has exchanged
-		if r.out != nil {
-			r.node.batches.Put(r.out)
-			r.out = nil
-		}
 		r.notices()
+	}
+}
+
+// read waits for packets and takes them in. It returns now and then, with notices if there are any.
+func (r *reader) read() error {
+	if s, ok := r.sock.(udp.EachReader); ok {
+		return s.ReadEach(r.in, r.each)
+	}
+	err := r.sock.ReadBatch(r.in)
+	if err == nil {
+		r.take()
+	}
+	return err
+}
+
+// take takes the packets of the batch in.
+func (r *reader) take() {
+	r.split()
+	for off := 0; off < len(r.pkts); off += turnPackets {
+		r.now = r.node.clock.now()
+		r.turn(off, min(off+turnPackets, len(r.pkts)))
+	}
+	clear(r.pkts) // or it would keep memory that the batch has exchanged
+	if r.out != nil {
+		r.node.batches.Put(r.out)
+		r.out = nil
 	}
 }
 

@@ -213,8 +213,12 @@ func (s *Stream) push(m *tx.Message, o, def *Options) error {
 		if ok && c.hasRoom(s, promised) {
 			s.place.turn = max(0, s.place.turn-m.Data.Len)
 			c.pushed(now, s, m, o, def)
-			err = c.a.Send(now, m)
-			c.leave(nil)
+			behind := c.blocked && !promised && !c.flushing && c.a.Behind(m.SID) && c.a.Held()-c.charged < bookStep
+			if err = c.a.Send(now, m); behind {
+				c.unlock()
+			} else {
+				c.leave(nil)
+			}
 			return err
 		}
 		s.room.Lock()

@@ -27,34 +27,98 @@ func BenchmarkBulk(b *testing.B) {
 		b.ReportMetric(float64(c.Stats().Dropped)/float64(c.Stats().Dropped+c.Stats().Packets)*100, "%left-out")
 	})
 	b.Run("pion", func(b *testing.B) {
-		x, y := udpPair(b)
-		logger := logging.NewDefaultLoggerFactory()
-		type made struct {
-			a   *sctp.Association
-			err error
-		}
-		ch := make(chan made)
-		go func() {
-			a, err := sctp.ServerWithOptions(sctp.WithNetConn(y), sctp.WithLoggerFactory(logger))
-			ch <- made{a, err}
-		}()
-		ca, err := sctp.ClientWithOptions(sctp.WithNetConn(x), sctp.WithLoggerFactory(logger))
-		require.NoError(b, err)
-		m := <-ch
-		require.NoError(b, m.err)
-		cs, err := ca.OpenStream(0, sctp.PayloadTypeWebRTCBinary)
-		require.NoError(b, err)
-		_, err = cs.Write([]byte("hello"))
-		require.NoError(b, err)
-		ss, err := m.a.AcceptStream()
-		require.NoError(b, err)
-		buf := make([]byte, 1<<16)
-		_, err = ss.Read(buf)
-		require.NoError(b, err)
+		cs, ss := pionStreams(b)
 		bulk(b, limited{cs}, ss)
+	})
+}
+
+// pionStreams is a stream between two ends of the peer library.
+func pionStreams(b *testing.B) (cs, ss *sctp.Stream) {
+	x, y := udpPair(b)
+	logger := logging.NewDefaultLoggerFactory()
+	type made struct {
+		a   *sctp.Association
+		err error
+	}
+	ch := make(chan made)
+	go func() {
+		a, err := sctp.ServerWithOptions(sctp.WithNetConn(y), sctp.WithLoggerFactory(logger))
+		ch <- made{a, err}
+	}()
+	ca, err := sctp.ClientWithOptions(sctp.WithNetConn(x), sctp.WithLoggerFactory(logger))
+	require.NoError(b, err)
+	m := <-ch
+	require.NoError(b, m.err)
+	cs, err = ca.OpenStream(0, sctp.PayloadTypeWebRTCBinary)
+	require.NoError(b, err)
+	_, err = cs.Write([]byte("hello"))
+	require.NoError(b, err)
+	ss, err = m.a.AcceptStream()
+	require.NoError(b, err)
+	buf := make([]byte, 1<<16)
+	_, err = ss.Read(buf)
+	require.NoError(b, err)
+	b.Cleanup(func() {
 		ca.Close()
 		m.a.Close()
 	})
+	return cs, ss
+}
+
+// The message benchmarks send messages of 64 bytes over one association and stream, as many as go.
+// go test ./internal/interop -run - -bench Small -count 5 -cpu 2
+func BenchmarkSmall(b *testing.B) {
+	b.Run("multihome", func(b *testing.B) {
+		l, err := transport.Listen("127.0.0.1:0", nil)
+		require.NoError(b, err)
+		defer l.Close()
+		c, err := transport.Dial(context.Background(), l.Addr().String(), nil)
+		require.NoError(b, err)
+		s, err := l.AcceptAssociation(context.Background())
+		require.NoError(b, err)
+		small(b, func(p []byte) error {
+			return c.WriteMessage(p, nil)
+		}, func(p []byte) error {
+			_, _, err := s.ReadMessage(p)
+			return err
+		})
+	})
+	b.Run("pion", func(b *testing.B) {
+		cs, ss := pionStreams(b)
+		w := limited{cs}
+		small(b, func(p []byte) error {
+			_, err := w.Write(p)
+			return err
+		}, func(p []byte) error {
+			_, err := ss.Read(p)
+			return err
+		})
+	})
+}
+
+// small sends b.N messages.
+func small(b *testing.B, write, read func(p []byte) error) {
+	b.ReportAllocs()
+	p, done := make([]byte, 64), make(chan error, 1)
+	b.ResetTimer()
+	go func() {
+		in := make([]byte, 2048)
+		for range b.N {
+			if err := read(in); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for range b.N {
+		if err := write(p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, <-done)
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e3, "kmsg/s")
 }
 
 // bulkOurs moves bytes between two ends of ours; cfg is that of the one who dials.

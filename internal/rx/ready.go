@@ -40,10 +40,13 @@ func (q *queue) pop() Part {
 	return p
 }
 
+// HasPart reports whether NextPart has one.
+func (r *Receiver) HasPart() bool { return r.delivery != nil && r.ready.n > 0 }
+
 // NextPart returns the next part in delivery order; false when there is none. The caller owns its Data, and calls Consumed
 // with Data.Held when the user has read it.
 func (r *Receiver) NextPart() (Part, bool) {
-	if r.delivery == nil || r.ready.n == 0 {
+	if !r.HasPart() {
 		return Part{}, false
 	}
 	return r.ready.pop(), true

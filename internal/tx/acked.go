@@ -83,6 +83,7 @@ func (s *Sender) Sack(now mono.Time, k *wire.Sack, rtt *[locator.MaxPaths]RTT, r
 		return err
 	}
 	s.begin()
+	s.ends++
 	if !s.readGaps(cum, k) {
 		return ErrAckUnsent
 	}
@@ -107,6 +108,7 @@ func (s *Sender) CumAck(now mono.Time, tsn serial.TSN, rtt *[locator.MaxPaths]RT
 		return err
 	}
 	s.begin()
+	s.ends++
 	s.advance(cum, now, rtt, res)
 	s.settle(now, rtt, res)
 	return nil

@@ -118,6 +118,7 @@ func (s *Sender) unlink(st *stream, m *Message) {
 
 // abandonChunk ends every transmission of one chunk for good.
 func (s *Sender) abandonChunk(c *chunk, idx uint64) {
+	s.ends++
 	size, pos := int(c.size), s.pos(idx)
 	switch c.fate {
 	case fateLost:

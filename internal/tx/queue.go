@@ -93,6 +93,13 @@ func (s *Sender) StreamHeld(sid uint16) int {
 	return 0
 }
 
+// Behind reports whether a message of the stream would wait behind another one, so that it changes nothing about what can
+// be sent now.
+func (s *Sender) Behind(sid uint16) bool {
+	st := s.used(sid)
+	return st != nil && st.head != nil
+}
+
 // used returns the stream of an identifier, nil if its page was never used.
 func (s *Sender) used(sid uint16) *stream {
 	page := int(sid) / pageStreams

@@ -140,6 +140,7 @@ func (s *Sender) RackTimeout(now mono.Time, rtt *[locator.MaxPaths]RTT, res *Ack
 	if s.work == nil {
 		return
 	}
+	s.ends++
 	for p, t := range s.tracks {
 		if t != nil && t.rack.deadline != 0 && !now.Before(t.rack.deadline) {
 			s.detect(p, now, &rtt[p], res)

@@ -65,6 +65,7 @@ func (s *Sender) RetargetSince(p locator.PathID, since mono.Time, most int) (mov
 	if t == nil {
 		return 0
 	}
+	s.ends++
 	for x := t.tail; x != t.head && most > 0; x-- {
 		r := t.rec(x - 1)
 		if r.at.Before(since) {

@@ -78,6 +78,7 @@ type work struct {
 	copyEnd uint64         // behind the highest TSN of a redundant message
 
 	tracks []*track // by path; none before the first transmission
+	ends   uint64   // counts up whenever transmissions may have ended
 
 	gaps, newGaps []span   // acknowledged by gap blocks: as of the last SACK, and of the one being read
 	missing       *missing // nil: losses are found by time

@@ -19,11 +19,23 @@ type track struct {
 	recs       []record // ring, its length a power of two
 	head, tail uint32   // running positions
 	flight     int      // payload bytes in flight
-	copied     uint64   // copies of redundant chunks were made, or were not needed, below this TSN
+	later      second
+	copied     uint64 // copies of redundant chunks were made, or were not needed, below this TSN
 	rack       rack
 }
 
 const minRecords = 16
+
+// second is how far the search of (*Sender).Second has come. It holds until something ends: after each write of a small
+// message somebody asks, and a packet has room for a hundred of them.
+type second struct {
+	ends uint64 // Sender.ends at its beginning
+	head uint32 // of the track then
+	next uint32 // record to look at next
+	size int    // bytes of those before it
+	of   int    // bytes that are a packet
+	at   mono.Time
+}
 
 func (t *track) empty() bool          { return t.head == t.tail }
 func (t *track) front() *record       { return t.rec(t.head) }
@@ -79,6 +91,7 @@ func (s *Sender) makeRoom(t *track, bit pathSet) {
 	if t.tail-t.head < size {
 		return
 	}
+	s.ends++
 	to := t.head
 	for x := t.head; x != t.tail; x++ {
 		if r := t.rec(x); s.live(r, bit) != nil {
@@ -128,6 +141,7 @@ func (s *Sender) launch(c *chunk, idx uint64, p locator.PathID, now mono.Time) {
 	*t.rec(t.tail) = record{at: now, tsn: uint32(idx), n: c.n}
 	t.tail++
 	if again {
+		s.ends++
 		s.trim(t, bit)
 	}
 }
@@ -139,6 +153,7 @@ func (s *Sender) evict(p locator.PathID) (chunks, bytes int) {
 	if t == nil {
 		return 0, 0
 	}
+	s.ends++
 	for ; !t.empty(); t.head++ {
 		r := t.front()
 		c := s.live(r, bit)
@@ -175,21 +190,23 @@ func (s *Sender) Second(p locator.PathID, packet int) (mono.Time, bool) {
 	if t == nil || t.empty() {
 		return 0, false
 	}
-	first, size := t.front().at, 0
-	for x := t.head; x != t.tail; x++ {
-		r := t.rec(x)
+	k, first := &t.later, t.front().at
+	if k.ends != s.ends || k.head != t.head || k.of != packet {
+		*k = second{ends: s.ends, head: t.head, next: t.head, of: packet}
+	}
+	for ; k.at == 0 && k.next != t.tail; k.next++ {
+		r := t.rec(k.next)
 		c := s.live(r, bit)
 		if c == nil {
 			continue
 		}
-		if r.at > first {
-			return r.at, true
-		}
-		if size += int(c.size); size > packet {
-			return first, true
+		if k.size += int(c.size); r.at > first {
+			k.at = r.at
+		} else if k.size > packet {
+			k.at = first
 		}
 	}
-	return 0, false
+	return k.at, k.at != 0
 }
 
 // Oldest returns when the oldest transmission still in flight on path p was sent: what T3-rtx (RFC 9260 section 6.3.2) and

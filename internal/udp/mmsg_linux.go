@@ -100,23 +100,30 @@ type receiver struct {
 
 	notices *notices
 
-	waited bool // this read has waited
+	each   func() // see ReadEach; nil: receive returns with what came
+	waited bool   // this read has waited
 	run    func(fd uintptr) bool
 	once   func(fd uintptr) // run, without waiting
 	n      int
 	errno  syscall.Errno
 }
 
-// ReadBatch implements Socket.
-func (s *mmsg) ReadBatch(b *Batch) error {
+// receiver returns the scratch of a batch, which is emptied.
+func (s *mmsg) receiver(b *Batch) *receiver {
 	s.reset(b)
 	r, ok := b.scratch.(*receiver)
 	if !ok || r.sock != s {
 		r = newReceiver(s, b)
 		b.scratch = r
 	}
+	return r
+}
+
+// ReadBatch implements Socket.
+func (s *mmsg) ReadBatch(b *Batch) error {
+	r := s.receiver(b)
 	for ; ; s.reset(b) {
-		r.n, r.errno, r.waited = b.usable, 0, false
+		r.n, r.errno, r.waited = 0, 0, false
 		err := s.raw.Read(r.run)
 		if err != nil && !errors.Is(err, net.ErrClosed) {
 			// The poller gives up on a socket that reports an error and is neither readable nor writable, which is one
@@ -145,6 +152,18 @@ func (s *mmsg) ReadBatch(b *Batch) error {
 			return nil
 		}
 	}
+}
+
+// ReadEach implements EachReader.
+//
+// A system call that brought fewer datagrams than there were slots says that the socket is empty, so another one that says so
+// again can be saved. That must happen inside of one RawConn.Read: the next one would forget an arrival in between.
+func (s *mmsg) ReadEach(b *Batch, each func()) error {
+	r := s.receiver(b)
+	r.each = each
+	err := s.ReadBatch(b)
+	r.each = nil
+	return err
 }
 
 func (s *mmsg) reset(b *Batch) {
@@ -194,6 +213,24 @@ func (r *receiver) point(b *Batch) {
 	}
 }
 
+// ready makes sure that there is memory to read into, and returns for how many datagrams.
+func (r *receiver) ready() int {
+	if r.batch.wake(); r.layout != r.batch.layout {
+		r.point(r.batch)
+	}
+	return r.batch.usable
+}
+
+// handOut gives what was read to each, and empties the batch.
+func (r *receiver) handOut() {
+	b := r.batch
+	r.take(b)
+	if r.n = 0; len(b.Slots) > 0 {
+		r.each()
+	}
+	r.sock.reset(b)
+}
+
 // rest lets go of the memory before the reader waits.
 func (r *receiver) rest() {
 	for i := range r.batch.usable {
@@ -212,18 +249,21 @@ func (r *receiver) rearm(i int) {
 
 // receive runs under RawConn.Read; false lets it wait for the socket to become readable.
 func (r *receiver) receive(fd uintptr) bool {
-	want := r.n
-	if r.batch.wake(); r.layout != r.batch.layout {
-		r.point(r.batch)
-	}
 	for {
+		want := r.ready()
 		// MSG_TRUNC: the length of a cut datagram is its true one, so the batch can grow to it.
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), uintptr(want),
 			unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
 		switch errno {
 		case 0:
-			r.n = int(n)
-			return true
+			if r.n = int(n); r.each == nil {
+				return true
+			}
+			if r.handOut(); int(n) < want && !r.sock.noticed.Load() {
+				r.waited = true
+				r.rest()
+				return false
+			}
 		case unix.EINTR:
 		case unix.EAGAIN:
 			look := r.sock.notices && (r.sock.noticed.Load() || r.waited)

@@ -24,6 +24,13 @@ var ErrDropped = errors.New("udp: dropped by the link's queue")
 // a zone that is no interface. IsLocalFault holds for it.
 var ErrPeer = errors.New("udp: destination cannot be reached from this socket")
 
+// EachReader is a Socket whose reader need not come back between batches.
+type EachReader interface {
+	// ReadEach is ReadBatch again and again: it calls each for what arrived, and returns with an error of ReadBatch, or with
+	// notices in b. each must not close the socket, nor wait for somebody who does.
+	ReadEach(b *Batch, each func()) error
+}
+
 // Socket is one local locator's packets, in and out. ReadBatch is called by one goroutine at a time, WriteBatch by many.
 type Socket interface {
 	// ReadBatch waits for at least one packet, or a notice about one sent, and fills b. It returns exactly net.ErrClosed after
