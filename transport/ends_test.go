@@ -175,9 +175,16 @@ func TestDeadlines(t *testing.T) {
 	n, err := a.Write([]byte("x"))
 	require.Zero(t, n)
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	// Only part of a large write fits the buffers.
+	// Only part of a large write fits the buffers. It waits for the rest when the deadline is set.
+	require.NoError(t, a.SetWriteDeadline(time.Time{}))
+	under := make(chan struct{})
+	go func() {
+		defer close(under)
+		n, err = a.Write(make([]byte, 32<<20))
+	}()
+	require.Eventually(t, func() bool { return a.Stats().SendBuffered > 0 }, 10*time.Second, time.Millisecond)
 	require.NoError(t, a.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
-	n, err = a.Write(make([]byte, 32<<20))
+	<-under
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.Positive(t, n)
 	require.Less(t, n, 8<<20)
@@ -301,23 +308,23 @@ func TestListenerClose(t *testing.T) {
 func TestBacklog(t *testing.T) {
 	l, err := transport.Listen(loop, &transport.Config{Backlog: 2})
 	require.NoError(t, err)
-	dial := func() (*transport.Association, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	dial := func(patience time.Duration) (*transport.Association, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		return transport.Dial(ctx, l.Addr().String(), nil)
 	}
 	for range 2 {
-		a, err := dial()
+		a, err := dial(10 * time.Second)
 		require.NoError(t, err)
 		defer a.Abort("")
 	}
-	_, err = dial()
+	_, err = dial(300 * time.Millisecond)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Positive(t, l.SocketStats().BacklogFull)
 	c, err := l.Accept()
 	require.NoError(t, err)
 	defer c.Close()
-	a, err := dial()
+	a, err := dial(10 * time.Second)
 	require.NoError(t, err)
 	defer a.Abort("")
 	require.NoError(t, l.Close())
