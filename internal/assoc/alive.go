@@ -120,8 +120,14 @@ func (a *Assoc) appendHeartbeat(now mono.Time, p *path.Path, b *wire.Builder) bo
 // maxEcho bounds the Heartbeat Info that is echoed: a peer may search for larger packets with large heartbeats.
 const maxEcho = 9000
 
-// handleHeartbeat echoes the information back to where it came from (RFC 9260 section 8.3).
+// handleHeartbeat echoes the information back to where it came from (RFC 9260 section 8.3). Without any there is nothing to
+// echo, and a HEARTBEAT ACK must not lack it (section 3.3.6): pion/sctp sends such HEARTBEATs, and others end associations
+// when they get one.
 func (a *Assoc) handleHeartbeat(in *inbound, c wire.Chunk) {
+	if len(c.Value) < wire.ParamHeaderLen {
+		a.note().Malformed++
+		return
+	}
 	if a.state < CookieEchoed || len(c.Value) > maxEcho {
 		a.note().Discarded++
 		return

@@ -62,6 +62,7 @@ const (
 type answerTo struct {
 	rsn    serial.RSN
 	result wire.ReconfigResult
+	tsns   bool // to an SSN/TSN reset: the answer has two TSNs, also when it is a refusal (RFC 6525 section 5.1.7 D3, D4)
 }
 
 // deferred is a reset of incoming streams whose data has not all arrived (RFC 6525 section 5.2.2 E2).
@@ -203,7 +204,8 @@ func (a *Assoc) emitReconf(now mono.Time, out *pktbuf.Batch) bool {
 		n := min(len(r.answers), 2)
 		b.Reconfig()
 		for _, an := range r.answers[:n] {
-			b.ReconfigResponse(&wire.ReconfigResponse{Response: an.rsn, Result: an.result})
+			b.ReconfigResponse(&wire.ReconfigResponse{Response: an.rsn, Result: an.result,
+				HasTSNs: an.tsns, SenderNext: a.tx.NextTSN(), ReceiverTSN: a.rx.CumTSN() + 1 + 1<<31})
 		}
 		r.answers = r.answers[n:]
 	}
@@ -273,11 +275,11 @@ func (a *Assoc) reconfRequest(now mono.Time, p wire.Param, fresh *bool) bool {
 	if rsn != r.expect {
 		for _, k := range r.kept {
 			if k.rsn == rsn { // a retransmission: the same answer, or by now a better one
-				r.answer(k.rsn, k.result)
+				r.answer(k)
 				return true
 			}
 		}
-		r.answer(rsn, wire.ReconfigBadSequence)
+		r.answer(answerTo{rsn: rsn, result: wire.ReconfigBadSequence, tsns: p.Type == wire.ParamTSNReset})
 		return true
 	}
 	r.expect++
@@ -296,14 +298,15 @@ func (a *Assoc) reconfRequest(now mono.Time, p wire.Param, fresh *bool) bool {
 	case wire.ParamAddIncoming:
 		result = a.outgoingAsked(p)
 	}
-	r.kept = append(r.kept, answerTo{rsn, result})
-	r.answer(rsn, result)
+	an := answerTo{rsn: rsn, result: result, tsns: p.Type == wire.ParamTSNReset}
+	r.kept = append(r.kept, an)
+	r.answer(an)
 	return true
 }
 
-func (r *reconf) answer(rsn serial.RSN, result wire.ReconfigResult) {
+func (r *reconf) answer(an answerTo) {
 	if len(r.answers) < 8 {
-		r.answers = append(r.answers, answerTo{rsn, result})
+		r.answers = append(r.answers, an)
 	}
 }
 
@@ -362,7 +365,7 @@ func (a *Assoc) resumeReset() {
 			r.kept[i].result = wire.ReconfigPerformed
 		}
 	}
-	r.answer(d.rsn, wire.ReconfigPerformed)
+	r.answer(answerTo{rsn: d.rsn, result: wire.ReconfigPerformed})
 }
 
 func (a *Assoc) resetIncoming(d *deferred) {
