@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -36,8 +38,30 @@ func within(t testing.TB) context.Context {
 // that has sent something.
 type pionSocket struct {
 	*net.UDPConn
+	loss atomic.Pointer[loss]
 	mu   sync.Mutex
 	peer netip.AddrPort
+}
+
+// loss drops packets of both directions at random.
+type loss struct {
+	mu   sync.Mutex
+	rnd  *rand.Rand
+	rate float64
+}
+
+func (l *loss) hits() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rnd.Float64() < l.rate
+}
+
+// lose loses a share of the packets from now on.
+func (s *pionSocket) lose(t testing.TB, rate float64) {
+	s.loss.Store(&loss{rnd: rand.New(rand.NewPCG(needs.Seed(t), 0)), rate: rate})
 }
 
 func newPionSocket(t testing.TB, peer netip.AddrPort) *pionSocket {
@@ -50,6 +74,9 @@ func newPionSocket(t testing.TB, peer netip.AddrPort) *pionSocket {
 
 func (s *pionSocket) Read(p []byte) (int, error) {
 	n, from, err := s.ReadFromUDPAddrPort(p)
+	for err == nil && s.loss.Load().hits() {
+		n, from, err = s.ReadFromUDPAddrPort(p)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil && s.peer != from {
@@ -62,6 +89,9 @@ func (s *pionSocket) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	peer := s.peer
 	s.mu.Unlock()
+	if s.loss.Load().hits() {
+		return len(p), nil
+	}
 	return s.WriteToUDPAddrPort(p, peer)
 }
 
@@ -69,7 +99,7 @@ func (s *pionSocket) Write(p []byte) (int, error) {
 func pionOptions(c net.Conn) []sctp.AssociationOption {
 	l := logging.NewDefaultLoggerFactory()
 	l.DefaultLogLevel = logging.LogLevelDisabled
-	return []sctp.AssociationOption{sctp.WithNetConn(c), sctp.WithLoggerFactory(l), sctp.WithMTU(1191)}
+	return []sctp.AssociationOption{sctp.WithNetConn(c), sctp.WithLoggerFactory(l), sctp.WithMTU(1191), sctp.WithRTOMax(1000)}
 }
 
 func pionServer(c net.Conn) (*sctp.Association, error) {
@@ -95,14 +125,15 @@ type pionResult struct {
 
 // pionPair is an association between us and pion/sctp.
 type pionPair struct {
-	ours *transport.Association
-	pion *sctp.Association
+	ours   *transport.Association
+	pion   *sctp.Association
+	socket *pionSocket
 }
 
 // dialPion has us dial pion/sctp, from the addresses named, or from 127.0.0.1.
 func dialPion(t testing.TB, local string, cfg transport.Config) *pionPair {
 	t.Helper()
-	cfg.Capture = record(t)
+	cfg.Capture = record(t, emptyHeartbeat)
 	s := newPionSocket(t, netip.AddrPort{})
 	ch := make(chan pionResult, 1)
 	go func() {
@@ -114,13 +145,13 @@ func dialPion(t testing.TB, local string, cfg transport.Config) *pionPair {
 	a, err := transport.Dial(within(t), "127.0.0.1:"+pionPort, &cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { a.Abort("the test is over") })
-	return &pionPair{a, (<-ch).take(t)}
+	return &pionPair{a, (<-ch).take(t), s}
 }
 
 // dialledByPion has pion/sctp dial us at the first of our addresses.
 func dialledByPion(t testing.TB, cfg transport.Config, addrs ...string) *pionPair {
 	t.Helper()
-	cfg.Capture = record(t)
+	cfg.Capture = record(t, emptyHeartbeat)
 	port := uint16(0)
 	for i, a := range addrs {
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(a), port)))
@@ -142,7 +173,7 @@ func dialledByPion(t testing.TB, cfg transport.Config, addrs ...string) *pionPai
 	a, err := l.AcceptAssociation(within(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { a.Abort("the test is over") })
-	return &pionPair{a, (<-ch).take(t)}
+	return &pionPair{a, (<-ch).take(t), s}
 }
 
 func (r pionResult) take(t testing.TB) *sctp.Association {
@@ -154,13 +185,17 @@ func (r pionResult) take(t testing.TB) *sctp.Association {
 
 // bothRoles runs a test with us as the one who dials and as the one who listens, side by side.
 func bothRoles(t *testing.T, f func(t *testing.T, pair func() *pionPair)) {
+	bothRolesWith(t, transport.Config{}, f)
+}
+
+func bothRolesWith(t *testing.T, cfg transport.Config, f func(t *testing.T, pair func() *pionPair)) {
 	t.Run("we dial", func(t *testing.T) {
 		t.Parallel()
-		f(t, func() *pionPair { return dialPion(t, "127.0.0.1", transport.Config{}) })
+		f(t, func() *pionPair { return dialPion(t, "127.0.0.1", cfg) })
 	})
 	t.Run("we listen", func(t *testing.T) {
 		t.Parallel()
-		f(t, func() *pionPair { return dialledByPion(t, transport.Config{}, "127.0.0.1") })
+		f(t, func() *pionPair { return dialledByPion(t, cfg, "127.0.0.1") })
 	})
 }
 
@@ -391,7 +426,7 @@ func TestPionAddresses(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 		defer cancel()
 		_, err := transport.Dial(ctx, "127.0.0.1:"+pionPort, &transport.Config{Local: "127.0.0.1,127.0.0.2", NoPlainInit: true,
-			RemoteUDPPort: s.LocalAddr().(*net.UDPAddr).AddrPort().Port(), Capture: record(t)})
+			RemoteUDPPort: s.LocalAddr().(*net.UDPAddr).AddrPort().Port(), Capture: record(t, emptyHeartbeat)})
 		require.ErrorIs(t, err, context.DeadlineExceeded, "if this works, pion has learned and the plain INIT may go")
 	})
 	t.Run("we listen", func(t *testing.T) {

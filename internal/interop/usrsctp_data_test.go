@@ -1,7 +1,7 @@
 package interop
 
 import (
-	"encoding/binary"
+	"bytes"
 	"fmt"
 	"io"
 	"testing"
@@ -170,29 +170,81 @@ func TestUsrsctpWindow(t *testing.T) {
 	})
 }
 
-// TestUsrsctpUnordered has usrsctp send numbered records that need not keep their order.
+// TestUsrsctpUnordered sends numbered records both ways that need not keep their order, over paths that lose some.
 func TestUsrsctpUnordered(t *testing.T) {
 	roles(t, func(t *testing.T, weDial bool) {
-		const count, size = 500, 3000
+		const count, size = 300, 3000
 		l := lab(t, netlab.Options{})
-		u := connect(t, l, weDial, opts{})
-		for i := range 2 {
-			require.NoError(t, l.Filter(i, "meta l4proto udp numgen random mod 50 0 drop")) // so that order changes
-		}
+		u := connect(t, l, weDial, opts{args: append([]string{"-e", fmt.Sprint(ourSeed), "-R", fmt.Sprint(size)}, quick...)})
+		defer u.tell(t)
+		lose(t, l, 50) // so that order changes
+		theirs := newRecords(peerSeed, count, size)
+		go theirs.read(u.ours)
 		u.peer.say("1 send %d 0 1 1 %d %d u", peerSeed, count*size, size)
-		require.NoError(t, u.ours.SetReadDeadline(time.Now().Add(patience)))
-		seen := make(map[uint32]bool)
 		rec := make([]byte, size)
-		for range count {
-			_, err := io.ReadFull(u.ours, rec)
-			require.NoError(t, err)
-			i := binary.BigEndian.Uint32(rec)
-			require.Less(t, i, uint32(count))
-			require.False(t, seen[i], "record %d comes twice", i)
-			seen[i] = true
-			require.NoError(t, newContent(peerSeed, int(i)).check(rec[4:]), "record %d", i)
+		for i := range count {
+			makeRecord(rec, ourSeed, i)
+			require.NoError(t, u.ours.WriteMessage(rec, &transport.MessageOptions{Unordered: true}))
 		}
+		require.NoError(t, u.ours.Flush(within(t)))
+		require.Empty(t, u.lacks(t, count, nil))
 		u.peer.await("1 sent")
+		noLoss(t, l)
+		theirs.wait(t)
+		u.end(t)
+		require.NoError(t, <-theirs.err)
+		require.Zero(t, theirs.missing())
+	})
+}
+
+// TestUsrsctpMessages has messages of all sizes sent back, on several streams, in order and without: each keeps its bounds,
+// its identifier, and its stream.
+func TestUsrsctpMessages(t *testing.T) {
+	roles(t, func(t *testing.T, weDial bool) {
+		u := connect(t, lab(t, netlab.Options{}), weDial, opts{args: []string{"-E"}, cfg: transport.Config{AllStreams: true}})
+		defer u.tell(t)
+		type sent struct {
+			stream    uint16
+			ppid      uint32
+			unordered bool
+			data      []byte
+		}
+		var all []sent
+		for i, size := range []int{1, 2, 3, 4, 5, 1171, 1172, 1173, 1436, 1437, 5000, 16384, 65536, 100000} {
+			for _, unordered := range []bool{false, true} {
+				m := sent{uint16(i % 5), uint32(0x01020300 + len(all)), unordered, make([]byte, size)}
+				newContent(ourSeed, len(all)).Read(m.data)
+				all = append(all, m)
+			}
+		}
+		go func() {
+			for _, m := range all {
+				s, err := u.ours.Stream(m.stream)
+				if err != nil {
+					return
+				}
+				s.WriteMessage(m.data, &transport.MessageOptions{PPID: m.ppid, Unordered: m.unordered})
+			}
+		}()
+		require.NoError(t, u.ours.SetReadDeadline(time.Now().Add(patience)))
+		buf := make([]byte, 200000)
+		numbers := make(map[uint16]uint32) // of the ordered ones
+		for range all {
+			n, info, err := u.ours.ReadMessage(buf)
+			require.NoError(t, err)
+			require.False(t, info.More)
+			i := int(info.PPID - 0x01020300)
+			require.Less(t, i, len(all))
+			want := all[i]
+			require.Equal(t, want.stream, info.Stream)
+			require.Equal(t, want.unordered, info.Unordered)
+			require.True(t, bytes.Equal(want.data, buf[:n]), "message %d of %d bytes comes back as %d", i, len(want.data), n)
+			if !info.Unordered {
+				require.Equal(t, numbers[info.Stream], info.Number)
+				numbers[info.Stream]++
+			}
+		}
+		u.end(t)
 	})
 }
 
@@ -202,16 +254,12 @@ func TestUsrsctpLoss(t *testing.T) {
 		l := lab(t, netlab.Options{})
 		u := connect(t, l, weDial, opts{args: append([]string{"-e", fmt.Sprint(ourSeed)}, quick...)})
 		defer u.tell(t)
-		for i := range 2 {
-			require.NoError(t, l.Filter(i, "meta l4proto udp numgen random mod 50 0 drop"))
-		}
+		lose(t, l, 50)
 		n := slower(4e6)
 		start := time.Now()
 		u.begin(n).finish(t, u, n)
 		t.Logf("%d bytes each way in %v; %+v", n, time.Since(start).Round(time.Millisecond), u.ours.Stats())
-		for i := range 2 {
-			require.NoError(t, l.Filter(i))
-		}
+		noLoss(t, l)
 		u.end(t)
 	})
 }

@@ -15,21 +15,31 @@
  *     -R SIZE   what arrives is records of that size instead, each beginning with its number, in any order
  *     -T        keep when each message arrived
  *     -E        send each message back instead, on its stream, with its identifier
+ *     -I        announce interleaving of messages (RFC 8260)
+ *     -X        announce neither partial reliability (RFC 3758) nor stream reset (RFC 6525)
+ *     -m        tell of each message that has come: N message STREAM BYTES
  *
  * Connections are numbered from 1, and stand in front of each line, out and in:
- *     N send SEED FIRST STREAMS STEP BYTES SIZE [u]
- *                         send BYTES in messages of SIZE, in turn on STREAMS streams: FIRST, FIRST+STEP, ...; with u as
- *                         unordered records on stream FIRST. Answer: sent BYTES
+ *     N send SEED FIRST STREAMS STEP BYTES SIZE [HOW]
+ *                         send BYTES in messages of SIZE, in turn on STREAMS streams: FIRST, FIRST+STEP, ... Answer: sent
+ *                         BYTES. With HOW as numbered records on stream FIRST: r in order, u without; behind that tMS or xN
+ *                         for a lifetime or a limit of retransmissions, of all but each fourth and the last
+ *     N failed            answer how many messages were given up: failed COUNT
+ *     N missing COUNT     answer which of so many records have not come: missing NUMBER...
  *     N wait BYTES        answer when so many bytes have arrived: received BYTES
  *     N pause, N resume   do not read; read on
  *     N times             answer the microseconds of CLOCK_MONOTONIC at which messages arrived: times NUMBER NUMBER ...
  *     N abort TEXT        abort the association
  *     N shutdown          end the association in order
  *     N primary ADDR      prefer a path
+ *     N reset FLAGS SID   reset outgoing (2) or incoming (1) streams or both (3); without SID all (RFC 6525)
+ *     N add OUT IN        add streams
+ *     N reset-assoc       reset all numbers of the association
  *     quit                leave without a word to anybody, as does the end of the input
  *
  * Lines that come by themselves: ready; N up OUT IN; N restart OUT IN; N lost; N shutdown; N peer-shutdown; N eof;
- * N broken ERRNO; N error CODE; N path ADDR STATE; N wrong TEXT.
+ * N broken ERRNO; N error CODE; N path ADDR STATE; N wrong TEXT; N reset-in SID..., N reset-out SID..., N streams OUT IN, each
+ * with "denied" or "failed" at its end if it is; N assoc-reset FLAGS; N partial-aborted SID.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,11 +53,14 @@
 #include <unistd.h>
 #include <usrsctp.h>
 
-enum { MAX_ADDRS = 16, MAX_CONNS = 64, MAX_STREAMS = 65536, MAX_MESSAGE = 4 << 20 };
+#include "parts.h"
 
-struct content {
-	uint64_t key, off;
-};
+/* The stack knows it; its header does not tell. */
+#ifndef SCTP_INTERLEAVING_SUPPORTED
+#define SCTP_INTERLEAVING_SUPPORTED 0x00001206
+#endif
+
+enum { MAX_ADDRS = 16, MAX_CONNS = 64, MAX_STREAMS = 65536, MAX_MESSAGE = 4 << 20 };
 
 struct conn {
 	int n;
@@ -60,7 +73,10 @@ struct conn {
 	uint64_t received, wanted; /* wanted: for which wait waits; 0: none */
 
 	struct content *expected; /* per stream; key 0: nothing has come yet */
+	uint64_t *part;           /* per stream: bytes of a message whose end has not come */
 	uint8_t *seen;            /* per record */
+	int64_t last;             /* of the ordered records, the latest */
+	unsigned int failed;
 	int64_t *times;           /* per message; guarded by mu */
 	size_t timed;
 	int wrong;
@@ -71,7 +87,7 @@ static int conn_count;
 static pthread_mutex_t out_mu = PTHREAD_MUTEX_INITIALIZER;
 
 static uint64_t seed;
-static int checking, echoing, timing;
+static int checking, echoing, telling, timing;
 static size_t record_size;
 
 static void
@@ -95,101 +111,36 @@ die(const char *what)
 	exit(1);
 }
 
-/* The content, the same as in content_test.go. */
+/* What happens. */
 
-static uint64_t
-mix(uint64_t x)
+static const char *
+outcome(unsigned int flags)
 {
-	x += 0x9e3779b97f4a7c15ULL;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
-	return x ^ x >> 31;
-}
-
-static struct content
-content(uint64_t of_seed, uint32_t stream)
-{
-	struct content c = { mix(of_seed ^ mix((uint64_t)stream + 1)), 0 };
-	return c;
+	if (flags & SCTP_STREAM_RESET_DENIED)
+		return " denied";
+	return flags & SCTP_STREAM_RESET_FAILED ? " failed" : "";
 }
 
 static void
-fill(struct content *c, uint8_t *p, size_t n)
+notify_reset(struct conn *c, const struct sctp_stream_reset_event *e)
 {
-	size_t i;
-	uint64_t word = mix(c->key + c->off / 8);
+	size_t n = (e->strreset_length - sizeof(*e)) / sizeof(e->strreset_stream_list[0]), i;
+	char text[400] = "";
+	int at = 0, good = !*outcome(e->strreset_flags);
 
-	for (i = 0; i < n; i++) {
-		if (c->off % 8 == 0)
-			word = mix(c->key + c->off / 8);
-		p[i] = (uint8_t)(word >> 8 * (c->off % 8));
-		c->off++;
+	for (i = 0; i < n && at < (int)sizeof(text) - 8; i++)
+		at += snprintf(text + at, sizeof(text) - at, " %u", e->strreset_stream_list[i]);
+	if (e->strreset_flags & SCTP_STREAM_RESET_INCOMING_SSN) {
+		/* The stream begins anew. */
+		for (i = 0; i < n && good; i++)
+			c->expected[e->strreset_stream_list[i]].key = 0;
+		if (n == 0 && good)
+			memset(c->expected, 0, MAX_STREAMS * sizeof(*c->expected));
+		say("%d reset-in%s%s", c->n, text, outcome(e->strreset_flags));
 	}
+	if (e->strreset_flags & SCTP_STREAM_RESET_OUTGOING_SSN)
+		say("%d reset-out%s%s", c->n, text, outcome(e->strreset_flags));
 }
-
-static int
-differs(struct content *c, const uint8_t *p, size_t n)
-{
-	size_t i;
-	uint64_t word = mix(c->key + c->off / 8);
-
-	for (i = 0; i < n; i++) {
-		if (c->off % 8 == 0)
-			word = mix(c->key + c->off / 8);
-		if (p[i] != (uint8_t)(word >> 8 * (c->off % 8)))
-			return 1;
-		c->off++;
-	}
-	return 0;
-}
-
-/* Addresses. */
-
-static socklen_t
-parse_addr(const char *text, int port, struct sockaddr_storage *to)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)to;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)to;
-
-	memset(to, 0, sizeof(*to));
-	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
-		in->sin_family = AF_INET;
-		in->sin_port = htons(port);
-		return sizeof(*in);
-	}
-	if (inet_pton(AF_INET6, text, &in6->sin6_addr) == 1) {
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = htons(port);
-		return sizeof(*in6);
-	}
-	fprintf(stderr, "%s is no address\n", text);
-	exit(1);
-}
-
-/* pack puts addresses side by side, as bindx and connectx take them. */
-static struct sockaddr *
-pack(char *const *texts, int n, int port)
-{
-	char *all = calloc(n, sizeof(struct sockaddr_storage)), *at = all;
-	struct sockaddr_storage one;
-
-	for (int i = 0; i < n; i++) {
-		socklen_t len = parse_addr(texts[i], port, &one);
-		memcpy(at, &one, len);
-		at += len;
-	}
-	return (struct sockaddr *)all;
-}
-
-static const char *
-addr_text(const struct sockaddr_storage *a, char *buf, size_t n)
-{
-	if (a->ss_family == AF_INET)
-		return inet_ntop(AF_INET, &((const struct sockaddr_in *)a)->sin_addr, buf, n);
-	return inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)a)->sin6_addr, buf, n);
-}
-
-/* What happens. */
 
 static void
 notify(struct conn *c, const union sctp_notification *n)
@@ -235,6 +186,26 @@ notify(struct conn *c, const union sctp_notification *n)
 	case SCTP_SHUTDOWN_EVENT:
 		say("%d peer-shutdown", c->n);
 		break;
+	case SCTP_SEND_FAILED_EVENT:
+		pthread_mutex_lock(&c->mu);
+		c->failed++;
+		pthread_mutex_unlock(&c->mu);
+		break;
+	case SCTP_PARTIAL_DELIVERY_EVENT:
+		c->part[n->sn_pdapi_event.pdapi_stream] = 0;
+		say("%d partial-aborted %u", c->n, n->sn_pdapi_event.pdapi_stream);
+		break;
+	case SCTP_STREAM_RESET_EVENT:
+		notify_reset(c, &n->sn_strreset_event);
+		break;
+	case SCTP_STREAM_CHANGE_EVENT: {
+		const struct sctp_stream_change_event *s = &n->sn_strchange_event;
+		say("%d streams %u %u%s", c->n, s->strchange_outstrms, s->strchange_instrms, outcome(s->strchange_flags));
+		break;
+	}
+	case SCTP_ASSOC_RESET_EVENT:
+		say("%d assoc-reset %u", c->n, n->sn_assocreset_event.assocreset_flags);
+		break;
 	}
 }
 
@@ -252,10 +223,11 @@ wrong(struct conn *c, const char *format, ...)
 }
 
 static void
-check_record(struct conn *c, const uint8_t *p, size_t n, int whole)
+check_record(struct conn *c, const uint8_t *p, size_t n, int whole, int ordered)
 {
 	struct content expected;
 	uint32_t number;
+	int twice;
 
 	if (n != record_size || !whole) {
 		wrong(c, "a record of %zu bytes, whole %d", n, whole);
@@ -263,9 +235,17 @@ check_record(struct conn *c, const uint8_t *p, size_t n, int whole)
 	}
 	memcpy(&number, p, 4);
 	number = ntohl(number);
-	if (number >= MAX_STREAMS || c->seen[number]++) {
+	pthread_mutex_lock(&c->mu);
+	twice = number >= MAX_STREAMS || c->seen[number]++;
+	pthread_mutex_unlock(&c->mu);
+	if (twice) {
 		wrong(c, "record %u comes twice or is none", number);
 		return;
+	}
+	if (ordered) {
+		if ((int64_t)number <= c->last)
+			wrong(c, "record %u comes behind record %lld", number, (long long)c->last);
+		c->last = number;
 	}
 	expected = content(seed, number);
 	if (differs(&expected, p + 4, n - 4))
@@ -307,8 +287,20 @@ read_all(void *arg)
 		}
 		if (info_type != SCTP_RECVV_RCVINFO)
 			wrong(c, "no information about a message");
+		if (telling) {
+			c->part[info.rcv_sid] += n;
+			if (flags & MSG_EOR) {
+				say("%d message %u %llu", c->n, info.rcv_sid, (unsigned long long)c->part[info.rcv_sid]);
+				c->part[info.rcv_sid] = 0;
+			}
+		}
 		if (record_size > 0) {
-			check_record(c, buf, n, flags & MSG_EOR);
+			/* A record may come in parts of the buffer's making, with interleaving of the stack's. */
+			have += n;
+			if (flags & MSG_EOR || have > record_size) {
+				check_record(c, buf, have, flags & MSG_EOR, !(info.rcv_flags & SCTP_UNORDERED));
+				have = 0;
+			}
 		} else if (checking) {
 			struct content *e = &c->expected[info.rcv_sid];
 			if (e->key == 0)
@@ -359,7 +351,9 @@ new_conn(struct socket *sock)
 	pthread_mutex_init(&c->mu, NULL);
 	pthread_cond_init(&c->changed, NULL);
 	c->expected = calloc(MAX_STREAMS, sizeof(*c->expected));
+	c->part = calloc(MAX_STREAMS, sizeof(*c->part));
 	c->seen = calloc(MAX_STREAMS, 1);
+	c->last = -1;
 	c->times = calloc(MAX_STREAMS, sizeof(*c->times));
 	if (pthread_create(&c->reader, NULL, read_all, c) != 0)
 		die("pthread_create");
@@ -373,7 +367,8 @@ struct sending {
 	uint64_t seed, bytes;
 	unsigned int first, streams, step;
 	size_t size;
-	int unordered;
+	int records, unordered;
+	struct sctp_prinfo pr;
 };
 
 static void *
@@ -388,22 +383,28 @@ send_all(void *arg)
 	for (i = 0; i < s->streams; i++)
 		contents[i] = content(s->seed, s->first + i * s->step);
 	for (i = 0; sent < s->bytes; i++) {
-		struct sctp_sndinfo snd = { 0 };
+		struct sctp_sendv_spa spa = { 0 };
 		size_t n = s->bytes - sent < s->size ? s->bytes - sent : s->size;
 
-		snd.snd_sid = s->first + i % s->streams * s->step;
-		snd.snd_ppid = htonl(s->seed);
-		if (s->unordered) {
+		spa.sendv_flags = SCTP_SEND_SNDINFO_VALID;
+		spa.sendv_sndinfo.snd_sid = s->first + i % s->streams * s->step;
+		spa.sendv_sndinfo.snd_ppid = htonl(s->seed);
+		if (s->records) {
 			struct content record = content(s->seed, i);
 			uint32_t number = htonl(i);
 			n = s->size;
 			memcpy(buf, &number, 4);
 			fill(&record, buf + 4, n - 4);
-			snd.snd_flags = SCTP_UNORDERED;
+			if (s->unordered)
+				spa.sendv_sndinfo.snd_flags = SCTP_UNORDERED;
+			if (s->pr.pr_policy != SCTP_PR_SCTP_NONE && i % 4 != 0 && sent + n < s->bytes) {
+				spa.sendv_flags |= SCTP_SEND_PRINFO_VALID;
+				spa.sendv_prinfo = s->pr;
+			}
 		} else {
 			fill(&contents[i % s->streams], buf, n);
 		}
-		if (usrsctp_sendv(s->c->sock, buf, n, NULL, 0, &snd, sizeof(snd), SCTP_SENDV_SNDINFO, 0) < 0) {
+		if (usrsctp_sendv(s->c->sock, buf, n, NULL, 0, &spa, sizeof(spa), SCTP_SENDV_SPA, 0) < 0) {
 			say("%d sent %llu, then %s", s->c->n, (unsigned long long)sent, strerror(errno));
 			break;
 		}
@@ -424,6 +425,40 @@ abort_conn(struct conn *c, const char *text)
 
 	snd.snd_flags = SCTP_ABORT;
 	if (usrsctp_sendv(c->sock, text, strlen(text), NULL, 0, &snd, sizeof(snd), SCTP_SENDV_SNDINFO, 0) < 0)
+		say("%d broken %s", c->n, strerror(errno));
+}
+
+static void
+missing(struct conn *c, unsigned int count)
+{
+	char *text = malloc(8 * (size_t)count + 1);
+	size_t at = 0;
+
+	text[0] = 0;
+	pthread_mutex_lock(&c->mu);
+	for (unsigned int i = 0; i < count && i < MAX_STREAMS; i++)
+		if (!c->seen[i])
+			at += sprintf(text + at, " %u", i);
+	pthread_mutex_unlock(&c->mu);
+	say("%d missing%s", c->n, text);
+	free(text);
+}
+
+static void
+reset(struct conn *c, const char *line)
+{
+	union {
+		struct sctp_reset_streams r;
+		uint8_t room[sizeof(struct sctp_reset_streams) + sizeof(uint16_t)];
+	} u = { { 0 } };
+	unsigned int flags = 0, sid = 0;
+	int got = sscanf(line, "%u %u", &flags, &sid);
+
+	u.r.srs_flags = flags;
+	u.r.srs_number_streams = got == 2;
+	if (got == 2)
+		u.r.srs_stream_list[0] = sid;
+	if (usrsctp_setsockopt(c->sock, IPPROTO_SCTP, SCTP_RESET_STREAMS, &u, sizeof(u.r) + (got == 2) * sizeof(uint16_t)) < 0)
 		say("%d broken %s", c->n, strerror(errno));
 }
 
@@ -471,7 +506,12 @@ command(char *line)
 		s->seed = of_seed;
 		s->bytes = bytes;
 		s->size = size;
-		s->unordered = strcmp(text, "u") == 0;
+		s->records = text[0] == 'r' || text[0] == 'u';
+		s->unordered = text[0] == 'u';
+		if (s->records && text[1] != 0) {
+			s->pr.pr_policy = text[1] == 't' ? SCTP_PR_SCTP_TTL : SCTP_PR_SCTP_RTX;
+			s->pr.pr_value = strtoul(text + 2, NULL, 10);
+		}
 		if (pthread_create(&thread, NULL, send_all, s) != 0)
 			die("pthread_create");
 		pthread_detach(thread);
@@ -500,6 +540,26 @@ command(char *line)
 		struct sctp_setprim prim = { 0 };
 		parse_addr(line, 0, &prim.ssp_addr);
 		if (usrsctp_setsockopt(c->sock, IPPROTO_SCTP, SCTP_PRIMARY_ADDR, &prim, sizeof(prim)) < 0)
+			say("%d broken %s", n, strerror(errno));
+	} else if (strcmp(word, "missing") == 0) {
+		missing(c, strtoul(line, NULL, 10));
+	} else if (strcmp(word, "failed") == 0) {
+		pthread_mutex_lock(&c->mu);
+		say("%d failed %u", n, c->failed);
+		pthread_mutex_unlock(&c->mu);
+	} else if (strcmp(word, "reset") == 0) {
+		reset(c, line);
+	} else if (strcmp(word, "add") == 0) {
+		struct sctp_add_streams add = { 0 };
+		unsigned int out = 0, in = 0;
+		sscanf(line, "%u %u", &out, &in);
+		add.sas_outstrms = out;
+		add.sas_instrms = in;
+		if (usrsctp_setsockopt(c->sock, IPPROTO_SCTP, SCTP_ADD_STREAMS, &add, sizeof(add)) < 0)
+			say("%d broken %s", n, strerror(errno));
+	} else if (strcmp(word, "reset-assoc") == 0) {
+		sctp_assoc_t all = SCTP_ALL_ASSOC;
+		if (usrsctp_setsockopt(c->sock, IPPROTO_SCTP, SCTP_RESET_ASSOC, &all, sizeof(all)) < 0)
 			say("%d broken %s", n, strerror(errno));
 	} else {
 		say("%d wrong command: %s", n, word);
@@ -536,11 +596,14 @@ quiet(const char *format, ...)
 int
 main(int argc, char **argv)
 {
-	static const uint16_t events[] = { SCTP_ASSOC_CHANGE, SCTP_PEER_ADDR_CHANGE, SCTP_REMOTE_ERROR, SCTP_SHUTDOWN_EVENT };
+	static const uint16_t events[] = { SCTP_ASSOC_CHANGE, SCTP_PEER_ADDR_CHANGE, SCTP_REMOTE_ERROR, SCTP_SHUTDOWN_EVENT,
+		SCTP_SEND_FAILED_EVENT, SCTP_PARTIAL_DELIVERY_EVENT, SCTP_STREAM_RESET_EVENT, SCTP_STREAM_CHANGE_EVENT,
+		SCTP_ASSOC_RESET_EVENT };
 	char *own[MAX_ADDRS], *peers[MAX_ADDRS], line[512];
 	int own_count = 0, peer_count = 0, port = 0, peer_port = 0, udp_port = 9899, peer_udp_port = 0, opt, family = AF_INET;
-	int rcvbuf = 0, sndbuf = 0;
-	const int on = 1;
+	int rcvbuf = 0, sndbuf = 0, interleaving = 0, plain = 0;
+	const int on = 1, interleaved = 2;
+	struct sctp_assoc_value value = { SCTP_FUTURE_ASSOC, 0 };
 	struct sctp_initmsg init = { 0 };
 	struct sctp_udpencaps encaps;
 	struct socket *sock;
@@ -548,7 +611,7 @@ main(int argc, char **argv)
 	uint32_t rto = 0, heartbeat = 0;
 	long pf = -1;
 
-	while ((opt = getopt(argc, argv, "u:U:p:P:b:c:o:i:r:s:t:h:f:e:R:TE")) != -1) {
+	while ((opt = getopt(argc, argv, "u:U:p:P:b:c:o:i:r:s:t:h:f:e:R:TEIXm")) != -1) {
 		switch (opt) {
 		case 'u': udp_port = atoi(optarg); break;
 		case 'U': peer_udp_port = atoi(optarg); break;
@@ -565,6 +628,9 @@ main(int argc, char **argv)
 		case 'R': record_size = atoi(optarg); break;
 		case 'T': timing = 1; break;
 		case 'E': echoing = 1; break;
+		case 'I': interleaving = 1; break;
+		case 'X': plain = 1; break;
+		case 'm': telling = 1; break;
 		case 'b':
 		case 'c':
 			if (own_count == MAX_ADDRS || peer_count == MAX_ADDRS)
@@ -596,11 +662,25 @@ main(int argc, char **argv)
 	if (sndbuf > 0)
 		usrsctp_sysctl_set_sctp_sendspace(sndbuf);
 
+	if (plain) {
+		usrsctp_sysctl_set_sctp_pr_enable(0);
+		usrsctp_sysctl_set_sctp_reconfig_enable(0);
+	}
+
 	if ((sock = usrsctp_socket(family, SOCK_STREAM, IPPROTO_SCTP, NULL, NULL, 0, NULL)) == NULL)
 		die("socket");
 	set(sock, IPPROTO_SCTP, SCTP_RECVRCVINFO, &on, sizeof(on), "SCTP_RECVRCVINFO");
 	set(sock, IPPROTO_SCTP, SCTP_NODELAY, &on, sizeof(on), "SCTP_NODELAY");
 	set(sock, IPPROTO_SCTP, SCTP_INITMSG, &init, sizeof(init), "SCTP_INITMSG");
+	if (!plain) {
+		value.assoc_value = SCTP_ENABLE_RESET_STREAM_REQ | SCTP_ENABLE_RESET_ASSOC_REQ | SCTP_ENABLE_CHANGE_ASSOC_REQ;
+		set(sock, IPPROTO_SCTP, SCTP_ENABLE_STREAM_RESET, &value, sizeof(value), "SCTP_ENABLE_STREAM_RESET");
+	}
+	if (interleaving) {
+		value.assoc_value = 1;
+		set(sock, IPPROTO_SCTP, SCTP_FRAGMENT_INTERLEAVE, &interleaved, sizeof(interleaved), "SCTP_FRAGMENT_INTERLEAVE");
+		set(sock, IPPROTO_SCTP, SCTP_INTERLEAVING_SUPPORTED, &value, sizeof(value), "SCTP_INTERLEAVING_SUPPORTED");
+	}
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
 		struct sctp_event event = { SCTP_FUTURE_ASSOC, events[i], 1 };
 		set(sock, IPPROTO_SCTP, SCTP_EVENT, &event, sizeof(event), "SCTP_EVENT");
