@@ -163,7 +163,8 @@ func (tr *transfer) cut(t *testing.T, path int, next float64) (found bool) {
 	t.Helper()
 	start, used := time.Now(), tr.uses(tr.a, path) || tr.uses(tr.b, path)
 	require.NoError(t, tr.lab.Cut(path, netlab.Both))
-	at, beside := tr.arrived(), tr.beside(path)
+	beside := tr.beside(path) // first: what arrives before the next line then counts here and not there
+	at := tr.arrived()
 	tr.mayWrite(next)
 	tr.reach(t, [2]int64{at[0] + tr.size/8, at[1] + tr.size/8})
 	now := tr.arrived()
