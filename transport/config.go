@@ -220,7 +220,8 @@ type Config struct {
 	CountMissing bool
 
 	// NoProbeTimeout switches the fast failure detector off, so that T3-rtx and heartbeats alone find failures, and answered
-	// heartbeats bring any path back.
+	// heartbeats bring any path back. An acknowledgement then speaks for the path its data took whichever way it came (RFC 9260
+	// section 8.2), and any packet of the peer lets a SHUTDOWN wait for its answer anew (section 9.2).
 	NoProbeTimeout bool
 
 	// NoPlainInit never follows an unanswered INIT with one that names no addresses. Some peers drop the former silently.

@@ -90,6 +90,10 @@ func (a *Assoc) arrived(now mono.Time, in *inbound) {
 	p.Traffic.PacketsReceived++
 	p.Traffic.BytesReceived += uint64(len(in.pkt))
 	in.path = p
+	if a.state == ShutdownSent && a.cfg.NoProbeTimeout { // RFC 9260 section 9.2
+		a.errors = 0
+		a.startT2(now)
+	}
 }
 
 // walk hands the chunks of a packet to their handlers, c first.
