@@ -31,8 +31,8 @@ func (e *Endpoint) ootb(now mono.Time, from assoc.Arrival, h wire.Header, c wire
 					return // rule 7
 				}
 			}
-		case wire.TypeInit, wire.TypeCookieEcho:
-			return // they stand first or do not count
+		case wire.TypeInit:
+			return // it travels alone and with tag 0, or the packet is dropped (section 12.3)
 		case wire.TypeShutdownAck:
 			shutdownAck = true
 		}
