@@ -25,6 +25,11 @@ const maxAsked = 1024
 // maxReset bounds the streams one request names, so that it fits a packet of any path.
 const maxReset = 200
 
+// maxIgnored is how many times a request is repeated that the peer leaves unanswered although it answers other things. Some
+// peers (pion/sctp among them) announce re-configuration, know the outgoing reset alone, and drop the other requests: those
+// must not stand in the way of every end of a stream that comes after them.
+const maxIgnored = 6
+
 // reconf is made when the first re-configuration is asked for, by either side.
 type reconf struct {
 	next    serial.RSN // of our next request
@@ -42,6 +47,10 @@ type reconf struct {
 	adds  uint16
 	last  serial.TSN
 	tries int
+
+	ignored int   // times in a row that the request went unanswered while the peer answered other things
+	unknown uint8 // kinds of request that the peer does not answer, a bit each
+	skipped bool  // the number before rsn belonged to such a one
 
 	expect  serial.RSN // the peer's next request
 	answers []answerTo // responses that must go out
@@ -103,7 +112,7 @@ func (a *Assoc) StopStream(now mono.Time, sid uint16) error {
 		return ErrNotOpen
 	case a.state != Established:
 		return ErrClosing
-	case !a.cfg.reconfig() || !a.peer.Reconfig:
+	case !a.cfg.reconfig() || !a.peer.Reconfig || a.reconf.ignores(endTheir):
 		return ErrNoReconfig
 	}
 	r := a.reconfig()
@@ -116,7 +125,7 @@ func (a *Assoc) AddStreams(now mono.Time, n int) error {
 	switch {
 	case a.state != Established:
 		return ErrNotOpen
-	case !a.cfg.reconfig() || !a.peer.Reconfig:
+	case !a.cfg.reconfig() || !a.peer.Reconfig || a.reconf.ignores(addOurs):
 		return ErrNoReconfig
 	case n < 1 || a.outStreams+n > 1<<16-1:
 		return ErrTooMany
@@ -132,7 +141,7 @@ func (a *Assoc) AskStreams(now mono.Time, n int) error {
 	switch {
 	case a.state != Established:
 		return ErrNotOpen
-	case !a.cfg.reconfig() || !a.peer.Reconfig:
+	case !a.cfg.reconfig() || !a.peer.Reconfig || a.reconf.ignores(addTheir):
 		return ErrNoReconfig
 	case n < 1 || a.inStreams+n > a.cfg.MaxStreams:
 		return ErrTooMany
@@ -172,7 +181,7 @@ func (a *Assoc) startReconf() {
 		r.look = false
 		return
 	}
-	r.busy, r.due, r.tries = true, true, 0
+	r.busy, r.due, r.tries, r.ignored = true, true, 0, 0
 	r.rsn = r.next
 	r.next++
 }
@@ -236,12 +245,39 @@ func (a *Assoc) reconfExpired(now mono.Time) {
 	if r == nil || !r.busy {
 		return
 	}
+	if a.errors == 0 {
+		r.ignored++
+	}
+	if r.ignored > maxIgnored && r.kind != endOurs {
+		a.reconfIgnored()
+		return
+	}
 	if p := a.paths.Data(now); p != nil {
 		p.RTO.Backoff()
 		a.countError(now, p)
 	}
 	r.due = a.state != Closed
 }
+
+// reconfIgnored gives up a request that the peer does not know, and others of its kind.
+func (a *Assoc) reconfIgnored() {
+	r := a.reconf
+	r.busy, r.due, r.look, r.skipped = false, false, true, true
+	r.unknown |= 1 << r.kind
+	switch r.kind {
+	case endTheir:
+		r.stops = nil
+		return
+	case addOurs:
+		r.add = 0
+	case addTheir:
+		r.ask = 0
+	}
+	a.events.add(Event{Kind: EventReconfigRefused, Reason: "the peer does not answer"})
+}
+
+// ignores reports whether the peer has left a request of that kind unanswered.
+func (r *reconf) ignores(kind request) bool { return r != nil && r.unknown>>kind&1 != 0 }
 
 // handleReconf takes a RE-CONFIG chunk (RFC 6525 section 5.2.1).
 func (a *Assoc) handleReconf(now mono.Time, c wire.Chunk) {
@@ -479,6 +515,12 @@ func (a *Assoc) reconfAnswered(now mono.Time, p wire.Param) {
 		return
 	}
 	a.errors = 0
+	if v.Result == wire.ReconfigBadSequence && r.skipped {
+		// The request before was not even counted, so this one takes its number.
+		r.rsn, r.next, r.skipped, r.due = r.rsn-1, r.next-1, false, true
+		return
+	}
+	r.skipped = false
 	if v.Result == wire.ReconfigInProgress {
 		if path := a.paths.Data(now); path != nil {
 			a.timers.Set(timerReconf, now.Add(path.RTO.RTO()))

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-multihome/multihome/internal/assoc"
+	"github.com/go-multihome/multihome/internal/wire"
 )
 
 // ended collects the streams of events of one kind.
@@ -104,4 +105,73 @@ func TestStopAndAskStreams(t *testing.T) {
 	out, _ := b.Streams()
 	require.Equal(t, more, out)
 	require.ErrorIs(t, a.AskStreams(p.now, 1<<16), assoc.ErrTooMany)
+}
+
+// A peer that knows no request but the outgoing reset, and does not answer the others, still learns of ends. Whether it counts
+// what it does not answer does not matter.
+func TestRequestsIgnored(t *testing.T) {
+	for _, counts := range []bool{false, true} {
+		p := newPair(t)
+		p.connect()
+		a := p.a.ents[0].Assoc
+		holds := func(pkt []byte, want func(p wire.Param) bool) bool {
+			it := wire.Chunks(pkt)
+			for c, ok := it.Next(); ok; c, ok = it.Next() {
+				if v, err := wire.ParseReconfig(c); err == nil && want(v.Params[0]) {
+					return true
+				}
+			}
+			return false
+		}
+		dropped, deaf := 0, counts
+		p.drop = func(_, to netip.AddrPort, pkt []byte) bool {
+			ignored := false
+			if fromA := to.Port() == 5000; fromA && !counts { // b never hears the request
+				ignored = holds(pkt, func(p wire.Param) bool { return p.Type == wire.ParamIncomingReset || p.Type == wire.ParamAddOutgoing })
+			} else if !fromA && deaf { // b answers, and a does not hear it
+				ignored = holds(pkt, func(wire.Param) bool { return true })
+			}
+			if ignored {
+				dropped++
+			}
+			return ignored
+		}
+		p.write(p.a, 4, pattern(1000))
+		require.NoError(t, a.StopStream(p.now, 3))
+		for range 40 { // something is answered all the time
+			p.write(p.a, 0, pattern(10))
+			p.run(200 * time.Millisecond)
+		}
+		deaf = false
+		require.Greater(t, dropped, 5)
+		require.ErrorIs(t, a.StopStream(p.now, 3), assoc.ErrNoReconfig)
+		require.NoError(t, a.EndStream(p.now, 4))
+		p.run(2 * time.Second)
+		require.Equal(t, []uint16{4}, ended(p.b, assoc.EventStreamReset), "counts %v", counts)
+		require.Contains(t, ended(p.a, assoc.EventStreamEnded), uint16(4))
+
+		if !counts {
+			require.NoError(t, a.AddStreams(p.now, 5))
+			for range 40 {
+				p.write(p.a, 0, pattern(10))
+				p.run(200 * time.Millisecond)
+			}
+			require.Contains(t, reasons(p.a, assoc.EventReconfigRefused), "the peer does not answer")
+			require.ErrorIs(t, a.AddStreams(p.now, 5), assoc.ErrNoReconfig)
+			require.NoError(t, a.AskStreams(p.now, 5), "which is another request")
+			require.NoError(t, a.EndStream(p.now, 6))
+			p.run(2 * time.Second)
+			require.Equal(t, []uint16{4, 6}, ended(p.b, assoc.EventStreamReset))
+		}
+		require.NoError(t, a.Err())
+	}
+}
+
+func reasons(s *side, k assoc.EventKind) (out []string) {
+	for _, ev := range s.events {
+		if ev.Kind == k {
+			out = append(out, ev.Reason)
+		}
+	}
+	return out
 }

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -130,5 +131,58 @@ func TestPionPartialReliability(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		require.NoError(t, p.ours.Flush(ctx))
+	})
+}
+
+// TestPionIgnores: pion/sctp announces stream re-configuration and knows no request of it but the outgoing reset. What it
+// does not answer must not keep ends of streams from it.
+func TestPionIgnores(t *testing.T) {
+	bothRoles(t, func(t *testing.T, pair func() *pionPair) {
+		p := pair()
+		open := func(text string) (*transport.Stream, *pionStream) {
+			s, err := p.ours.OpenStream()
+			require.NoError(t, err)
+			_, err = io.WriteString(s, text)
+			require.NoError(t, err)
+			b, err := p.pion.AcceptStream()
+			require.NoError(t, err)
+			require.Equal(t, s.ID(), b.StreamIdentifier())
+			require.NoError(t, b.SetReadDeadline(time.Now().Add(patience)))
+			peer := &pionStream{Stream: b}
+			got := make([]byte, len(text))
+			_, err = io.ReadFull(peer, got)
+			require.NoError(t, err)
+			require.Equal(t, text, string(got))
+			return s, peer
+		}
+		first, _ := open("one")
+		require.NoError(t, first.CloseRead())
+		second, peer := open("two")
+		require.NoError(t, second.CloseWrite())
+		busy, echo := open("three") // while something is answered, a request that is not is noticed sooner
+		ended := make(chan error, 1)
+		go func() {
+			_, err := peer.Read(make([]byte, 1))
+			ended <- err
+		}()
+		for waiting := true; waiting; {
+			require.NoError(t, duplex(busy, echo, 0, 1000))
+			select {
+			case err := <-ended:
+				require.ErrorIs(t, err, io.EOF)
+				waiting = false
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		_, err := peer.Stream.Write([]byte("the other way"))
+		require.NoError(t, err)
+		got := make([]byte, 13)
+		require.NoError(t, second.SetReadDeadline(time.Now().Add(patience)))
+		_, err = io.ReadFull(second, got)
+		require.NoError(t, err)
+		require.Equal(t, "the other way", string(got))
+		third, _ := open("four")
+		require.ErrorIs(t, third.CloseRead(), errors.ErrUnsupported, "by now it is known")
+		require.NoError(t, p.ours.Close())
 	})
 }
