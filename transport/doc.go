@@ -46,8 +46,8 @@
 // # Defaults
 //
 // A nil *[Config] means the defaults, which suit failover within tens of milliseconds on local networks and need no
-// tuning elsewhere. [RFC9260] returns the values and the behaviour of the RFC alone. [Association.SetParameters] and
-// [Association.SetHeartbeat] change what can be changed while an association lives.
+// tuning elsewhere. [RFC9260] returns the values and the behaviour of the RFC alone. [Association.SetParameters],
+// [Association.SetHeartbeat] and [Association.SetPathMTU] change what can be changed while an association lives.
 //
 // Who knows the sockets API of SCTP (RFC 6458) finds its names in docs/RFC6458.md of the module, each with what it is here.
 package transport

@@ -279,10 +279,14 @@ func ExampleAssociation_SetParameters() {
 	quiet.Disabled = true
 	fmt.Println(a.SetHeartbeat(quiet)) // on all paths
 	fmt.Println(a.Heartbeat(0))        // but now, once, on this one
+
+	err = a.SetPathMTU(transport.PathMTU{Payload: 1000, MaxPayload: -1}, 0)
+	fmt.Println(err, a.Paths()[0].Payload, a.Paths()[0].MaxPayload) // no search for more
 	// Output:
 	// <nil> 1s 30s 1
 	// <nil>
 	// <nil>
+	// <nil> 1000 1000
 }
 
 // Events of chosen kinds, on a channel of their own.

@@ -100,6 +100,30 @@ func (a *Association) SetHeartbeat(cfg heartbeat.Config, paths ...locator.PathID
 	return a.opError("set heartbeat", a.conn.SetHeartbeat(&cfg, paths))
 }
 
+// PathMTU says how large the packets of a path may be.
+type PathMTU struct {
+	// Payload is the size from now on, in bytes of UDP payload: the MTU less 28 with IPv4, less 48 with IPv6. Range 512 to 65504;
+	// 0 leaves the size as it is. What was cut for larger packets travels in such still, which IP may fragment.
+	Payload int
+
+	// MaxPayload is the largest size searched for (RFC 8899) once the association has carried more than 64 KiB of data. A
+	// negative number means no search, 0 leaves this as it is. Range Payload to 65504.
+	MaxPayload int
+}
+
+// SetPathMTU changes how large the packets of the named paths may be; without a path, of all, those to come included. DATA is cut
+// to the smallest of them, see Stats.FragmentSize. A path that is found not to carry that much is reduced nevertheless. PathInfo
+// tells what is in force. It fails with an error that wraps ErrConfig if a value is out of its range.
+func (a *Association) SetPathMTU(m PathMTU, paths ...locator.PathID) error {
+	if m.Payload != 0 && (m.Payload < 512 || m.Payload > 65504) {
+		return a.opError("set path MTU", fmt.Errorf("%w: Payload is %d, want 512 to 65504", ErrConfig, m.Payload))
+	}
+	if least := max(m.Payload, 512); m.MaxPayload > 0 && (m.MaxPayload < least || m.MaxPayload > 65504) {
+		return a.opError("set path MTU", fmt.Errorf("%w: MaxPayload is %d, want %d to 65504", ErrConfig, m.MaxPayload, least))
+	}
+	return a.opError("set path MTU", a.conn.SetSize(m.Payload, m.MaxPayload, paths))
+}
+
 // Flush waits until the peer has acknowledged everything written so far on all streams, or until ctx ends. It fails when the
 // association was lost before.
 func (a *Association) Flush(ctx context.Context) error {

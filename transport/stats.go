@@ -30,6 +30,7 @@ type PathInfo struct {
 	SlowStart        bool
 	InFlight         int
 	Payload          int // largest UDP payload sent
+	MaxPayload       int // largest that is searched for (RFC 8899); Payload: there is no search
 
 	PacketsSent, PacketsReceived    uint64
 	BytesSent, BytesReceived        uint64 // of UDP payload
@@ -52,7 +53,7 @@ func (a *Association) Paths() []PathInfo {
 		out[i] = PathInfo{
 			Path: p.Path, State: p.State, Since: p.Since, Primary: p.Primary, Current: p.Current, Suspected: p.Suspected,
 			Gone: p.Retired, Errors: p.Errors, RTT: p.SRTT, MinRTT: p.RTT, RTO: p.RTO, CongestionWindow: p.Window,
-			SlowStart: p.SlowStart, InFlight: p.InFlight, Payload: p.Payload,
+			SlowStart: p.SlowStart, InFlight: p.InFlight, Payload: p.Payload, MaxPayload: p.SearchEnd,
 			PacketsSent: p.Stats.PacketsSent, PacketsReceived: p.Stats.PacketsReceived,
 			BytesSent: p.Stats.BytesSent, BytesReceived: p.Stats.BytesReceived,
 			DataSent: p.Stats.DataSent, DataResent: p.Stats.DataResent, DataLost: p.Stats.Lost, DataCopied: p.Stats.DataCopied, Heartbeat: p.Watch,

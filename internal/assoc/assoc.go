@@ -89,6 +89,7 @@ type Assoc struct {
 	prompted   bool // the first DATA has been acknowledged, at once (RFC 9260 section 5.1)
 	busy       bool // data was sent or received since the monitors were last told
 	bulk       bool // enough data was sent for larger packets to be worth the search
+	sized      bool // the user has set the size of packets of a path: see SetSize
 	forwardDue bool // a FORWARD-TSN must go out
 	zwpDue     bool // the first one may go: timerWindow fired
 	cfgOwned   bool // cfg is this association's alone

@@ -20,16 +20,71 @@ import (
 const searchAfter = 64 << 10
 
 // searching reports whether the search runs.
-func (a *Assoc) searching() bool { return a.cfg.MaxPayload > a.cfg.Payload && a.bulk }
+func (a *Assoc) searching() bool { return a.bulk && a.maySearch() }
+
+// maySearch reports whether there is a path to search on: all of them, or those the user has said so of.
+func (a *Assoc) maySearch() bool { return a.sized || a.cfg.MaxPayload > a.cfg.Payload }
+
+// SetSize puts a size of packets in force on one path, in bytes of UDP payload; zero leaves it as it is. The search goes up to
+// most, at once if the association carries data in earnest; with most below zero there is none, and zero leaves that bound.
+// The fault that packets do not pass makes them smaller all the same.
+func (a *Assoc) SetSize(now mono.Time, id locator.PathID, payload, most int) error {
+	p := a.paths.Get(id)
+	if p == nil || a.paths.Retired(p) {
+		return ErrNoPath
+	}
+	if payload == 0 {
+		payload = p.Payload
+	}
+	switch {
+	case most < 0:
+		most = payload
+	case most == 0:
+		most = a.searchEnd(p)
+	}
+	most = max(most, payload)
+	s := p.Size()
+	s.Init(payload, most)
+	s.Most, s.At, s.Nonce = most, 0, 0
+	a.sized = true
+	if payload != p.Payload {
+		p.Resize(payload)
+	}
+	return nil
+}
+
+// SetSizes does that for all paths, those to come included.
+func (a *Assoc) SetSizes(now mono.Time, payload, most int) {
+	c := a.ownConfig()
+	if payload != 0 {
+		c.Payload = payload
+	}
+	if most != 0 {
+		c.MaxPayload = max(most, c.Payload)
+	}
+	c.fillPaths()
+	for _, p := range a.paths.All() {
+		p.Configure(c.forPaths())
+		_ = a.SetSize(now, p.ID, payload, most)
+	}
+}
+
+// searchEnd is up to where the search goes on a path.
+func (a *Assoc) searchEnd(p *path.Path) int {
+	if s := p.Sizing(); s != nil && s.Most > 0 {
+		return max(s.Most, p.Payload)
+	}
+	return max(a.cfg.MaxPayload, p.Payload)
+}
 
 // noteBulk begins the search on every path once one of them has carried enough.
 func (a *Assoc) noteBulk(p *path.Path) {
-	if a.bulk || p.Load().DataSent < searchAfter || a.cfg.MaxPayload <= a.cfg.Payload {
+	if a.bulk || p.Load().DataSent < searchAfter || !a.maySearch() {
 		return
 	}
 	a.bulk = true
 	for _, q := range a.paths.All() {
-		q.Size().Init(q.Payload, a.cfg.MaxPayload)
+		q.Size().Init(q.Payload, a.searchEnd(q))
 	}
 }
 

@@ -90,6 +90,7 @@ type PathInfo struct {
 	SlowStart  bool
 	InFlight   int
 	Payload    int // UDP payload a packet may have
+	SearchEnd  int // up to where a larger one is searched for
 	Stats      path.Stats
 	Heartbeats heartbeat.Stats
 	Watch      heartbeat.Config // how it is watched
@@ -104,7 +105,7 @@ func (a *Assoc) Paths(buf []PathInfo) []PathInfo {
 			Path: p.Name(), State: p.State(), Since: p.Mon.Since(), Primary: p == a.paths.Primary(), Current: p == cur,
 			Retired: a.paths.Retired(p), Suspected: p.Suspected(), Errors: p.Mon.Errors(), SRTT: p.RTO.SRTT(),
 			RTT: p.RTO.MinRTT(), RTO: p.RTO.RTO(), Window: window, SlowStart: slow,
-			InFlight: a.tx.InFlight(p.ID), Payload: p.Payload, Stats: p.Stats(), Heartbeats: p.Mon.Stats(), Watch: p.Mon.Config(),
+			InFlight: a.tx.InFlight(p.ID), Payload: p.Payload, SearchEnd: a.searchEnd(p), Stats: p.Stats(), Heartbeats: p.Mon.Stats(), Watch: p.Mon.Config(),
 		})
 	}
 	return buf

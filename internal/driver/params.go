@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-multihome/multihome/heartbeat"
 	"github.com/go-multihome/multihome/internal/assoc"
+	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/tx"
 	"github.com/go-multihome/multihome/locator"
 )
@@ -44,17 +45,29 @@ func (c *Conn) SetParams(f func(*Params)) error {
 
 // SetHeartbeat changes how paths are watched; no path means all, those to come included. cfg must not change afterwards.
 func (c *Conn) SetHeartbeat(cfg *heartbeat.Config, ids []locator.PathID) error {
+	return c.onPaths(ids, func(now mono.Time) { c.a.SetHeartbeats(now, cfg) },
+		func(now mono.Time, id locator.PathID) error { return c.a.SetHeartbeat(now, id, cfg) })
+}
+
+// SetSize changes the size of packets of paths likewise, see assoc.SetSize.
+func (c *Conn) SetSize(payload, most int, ids []locator.PathID) error {
+	return c.onPaths(ids, func(now mono.Time) { c.a.SetSizes(now, payload, most) },
+		func(now mono.Time, id locator.PathID) error { return c.a.SetSize(now, id, payload, most) })
+}
+
+// onPaths changes something of the named paths, or of all if none is named.
+func (c *Conn) onPaths(ids []locator.PathID, all func(mono.Time), one func(mono.Time, locator.PathID) error) error {
 	now := c.enter()
 	err := c.writeEnd()
 	switch {
 	case c.ended || c.userClosed:
 	case len(ids) == 0:
 		err = nil
-		c.a.SetHeartbeats(now, cfg)
+		all(now)
 	default:
 		err = nil
 		for _, id := range ids {
-			if e := c.a.SetHeartbeat(now, id, cfg); e != nil {
+			if e := one(now, id); e != nil {
 				err = e
 			}
 		}

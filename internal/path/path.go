@@ -57,6 +57,7 @@ type Path struct {
 // Size is the search for larger packets on one path.
 type Size struct {
 	pmtu.Search
+	Most  int       // the user's bound of the search on this path, see Assoc.SetSize; zero: the configuration's
 	Nonce uint64    // of the size probe under way
 	At    mono.Time // when it was sent; zero: none
 }
