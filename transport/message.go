@@ -21,6 +21,9 @@ type MessageInfo struct {
 	// Number is the stream sequence number, or with interleaving the message identifier, that the peer gave the message:
 	// 0 for the first of a stream, and for unordered messages without interleaving, which have none.
 	Number uint32
+	// TSN is the transmission sequence number of the message's first chunk (RFC 9260 section 3.3.1). Every chunk has one, in the
+	// order of sending over all streams; it wraps.
+	TSN uint32
 }
 
 // MessageOptions say how a message travels. The zero value is a reliable, ordered message with PPID 0.
@@ -152,7 +155,7 @@ func infoOf(part *rx.Part, more bool, id uint16) MessageInfo {
 	if part.SID != 0 {
 		id = part.SID
 	}
-	return MessageInfo{Stream: id, PPID: part.PPID, Unordered: part.Unordered, More: more, Number: part.Seq}
+	return MessageInfo{Stream: id, PPID: part.PPID, Unordered: part.Unordered, More: more, Number: part.Seq, TSN: uint32(part.TSN)}
 }
 
 // WriteMessage queues p as one message and waits while the association's send buffer is full. Once it has returned, the

@@ -62,7 +62,7 @@ func TestMessages(t *testing.T) {
 		"five":  {PPID: 9, Unordered: true},
 		"six":   {PPID: 9, Unordered: true},
 	} {
-		want.Stream = s.ID()
+		want.Stream, want.TSN = s.ID(), seen[text].TSN // whatever it began with
 		require.Equal(t, want, seen[text], text)
 	}
 
@@ -71,7 +71,7 @@ func TestMessages(t *testing.T) {
 	n, info, err := a.ReadMessage(buf)
 	require.NoError(t, err)
 	require.Equal(t, "zero", string(buf[:n]))
-	require.Equal(t, transport.MessageInfo{PPID: 3}, info)
+	require.Equal(t, transport.MessageInfo{PPID: 3, TSN: info.TSN}, info)
 
 	// What cannot be.
 	require.ErrorIs(t, s.WriteMessage(nil, nil), transport.ErrEmptyMessage)

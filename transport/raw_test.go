@@ -127,6 +127,7 @@ func TestRaw6_6Order(t *testing.T) {
 		got, info := r.read()
 		require.Equal(t, want, got)
 		require.EqualValues(t, i, info.Number)
+		require.EqualValues(t, r.tsn+serial.TSN([]int{4, 0, 3}[i]), info.TSN)
 	}
 }
 
@@ -141,8 +142,9 @@ func TestRaw6_9Fragments(t *testing.T) {
 	r.data(0, 0, 0, false, true, false, "a")
 	r.acked(5)
 	for _, want := range []string{"def", "abc"} { // as they became whole
-		got, _ := r.read()
+		got, info := r.read()
 		require.Equal(t, want, got)
+		require.EqualValues(t, r.tsn+map[string]serial.TSN{"abc": 0, "def": 3}[want], info.TSN, "of the first fragment")
 	}
 }
 

@@ -138,7 +138,7 @@ func (r *Receiver) addFragment(i uint32, d *wire.Data) bool {
 	it.hi = max(it.hi, fsn+1)
 	it.ended = it.ended || d.End
 	if d.Begin {
-		it.begun, it.ppid = true, d.PPID
+		it.begun, it.ppid, it.tsn = true, d.PPID, d.TSN
 	}
 	if fsn != it.lo {
 		f := h.items.alloc(fragment)

@@ -80,7 +80,7 @@ func (r *Receiver) plain(t uint64, d *wire.Data) Outcome {
 		h.items.release(ri)
 	}
 	if d.Begin {
-		it.begun, it.ppid = true, d.PPID
+		it.begun, it.ppid, it.tsn = true, d.PPID, d.TSN
 	}
 	if d.End {
 		it.ended = true

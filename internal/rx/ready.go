@@ -133,7 +133,7 @@ func (r *Receiver) flush(i uint32) {
 	}
 	s := &r.streams[it.stream]
 	r.handOut(&Part{
-		SID: s.sid, PPID: it.ppid, Seq: r.number(it.ord, it.unordered), Unordered: it.unordered,
+		SID: s.sid, PPID: it.ppid, TSN: it.tsn, Seq: r.number(it.ord, it.unordered), Unordered: it.unordered,
 		Begin: !it.started, End: it.whole,
 		Data: it.chain.Take(),
 	})

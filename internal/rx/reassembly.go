@@ -2,6 +2,7 @@ package rx
 
 import (
 	"github.com/go-multihome/multihome/internal/pktbuf"
+	"github.com/go-multihome/multihome/internal/serial"
 	"github.com/go-multihome/multihome/internal/wire"
 )
 
@@ -41,6 +42,7 @@ type item struct {
 	frags             uint32 // I-DATA: heap of fragments out of order
 	stream            uint32 // place in Receiver.streams
 	ppid              uint32
+	tsn               serial.TSN // of its first fragment
 	place             place
 	unordered         bool
 	begun             bool // has its first fragment
@@ -150,7 +152,7 @@ func (r *Receiver) wholeMessage(si uint32, ord uint64, d *wire.Data) {
 	s := &r.streams[si]
 	now := s.streaming == 0 && (d.Unordered || ord == s.next)
 	if now {
-		p := Part{SID: s.sid, PPID: d.PPID, Seq: r.number(ord, d.Unordered), Begin: true, End: true, Unordered: d.Unordered}
+		p := Part{SID: s.sid, PPID: d.PPID, TSN: d.TSN, Seq: r.number(ord, d.Unordered), Begin: true, End: true, Unordered: d.Unordered}
 		p.Data.Push(r.copyIn(d))
 		r.handOut(&p)
 		if !d.Unordered {
@@ -163,7 +165,7 @@ func (r *Receiver) wholeMessage(si uint32, ord uint64, d *wire.Data) {
 	i := h.items.alloc(assembling)
 	it := &h.items.a[i]
 	it.chain.Push(r.copyIn(d))
-	it.ord, it.stream, it.ppid, it.unordered = ord, si, d.PPID, d.Unordered
+	it.ord, it.stream, it.ppid, it.tsn, it.unordered = ord, si, d.PPID, d.TSN, d.Unordered
 	it.begun, it.ended, it.whole = true, true, true
 	if d.Unordered {
 		r.enqueue(i)
@@ -248,7 +250,7 @@ func (r *Receiver) giveUp(i uint32) {
 	it := &r.hold.items.a[i]
 	s := &r.streams[it.stream]
 	if it.place == streaming {
-		r.handOut(&Part{SID: s.sid, PPID: it.ppid, Seq: r.number(it.ord, it.unordered), Unordered: it.unordered, Broken: true})
+		r.handOut(&Part{SID: s.sid, PPID: it.ppid, TSN: it.tsn, Seq: r.number(it.ord, it.unordered), Unordered: it.unordered, Broken: true})
 		s.streaming = 0
 		if !it.unordered {
 			s.next = max(s.next, it.ord+1)

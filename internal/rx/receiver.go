@@ -80,6 +80,7 @@ type Part struct {
 	Data       pktbuf.Chain // the receiver of the part owns it now; empty only when Broken
 	PPID       uint32       // of the message's first fragment, in every part
 	Seq        uint32       // SSN, or with I-DATA MID, of the message; 0 for unordered DATA, which has none
+	TSN        serial.TSN   // of the message's first fragment, in every part
 	SID        uint16
 	Begin, End bool // first and last part of its message; both: a whole message
 	Unordered  bool
