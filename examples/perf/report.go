@@ -78,6 +78,8 @@ type cpu struct {
 
 // totals are sums over all associations, of what this side saw.
 type totals struct {
+	PacketsSent   uint64 `json:"packets_sent"`
+	PacketsIn     uint64 `json:"packets_received"`
 	PathChanges   uint64 `json:"path_changes"`
 	Moved         uint64 `json:"chunks_moved"`
 	Spurious      uint64 `json:"chunks_resent_needlessly"`
@@ -174,6 +176,8 @@ func (x *report) paths(i int, l *sctpLink) {
 	x.Totals.Moved += st.Moved
 	x.Totals.Spurious += st.SpuriousResends
 	for _, p := range l.a.Paths() {
+		x.Totals.PacketsSent += p.PacketsSent
+		x.Totals.PacketsIn += p.PacketsReceived
 		x.Totals.Resent += p.DataResent
 		x.Totals.Copied += p.DataCopied
 		x.Totals.Timeouts += p.Timeouts
