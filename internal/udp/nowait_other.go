@@ -21,9 +21,13 @@ func (w *nowait) init(conn *net.UDPConn, raw syscall.RawConn, inet6 bool) {
 }
 
 func (w *nowait) write(buf []byte, peer netip.AddrPort) error {
-	_ = w.conn.SetWriteDeadline(w.deadline())
-	_, err := w.conn.WriteToUDPAddrPort(buf, peer)
-	return w.ended(err)
+	for {
+		_ = w.conn.SetWriteDeadline(w.deadline())
+		_, err := w.conn.WriteToUDPAddrPort(buf, peer)
+		if again, err := w.ended(err); !again {
+			return err
+		}
+	}
 }
 
 func (w *nowait) setDF(on bool) (done bool) {

@@ -37,31 +37,39 @@ type datagrams interface {
 	Close() error
 }
 
-// patience bounds a write where the only way not to wait is a deadline. It is set anew for each packet and not short, as
-// a busy machine may let it pass before the write is even tried; but once a write did time out, the next ones get brief
+// patience bounds a write where the only way not to wait is a deadline. It is set anew for each packet. A busy machine may
+// let it pass before the write is even tried, so a packet that was late is tried once more. Then the next ones get brief
 // patience until one succeeds, so that a dead socket does not hold up all who write to it by turns.
 const (
 	patience = 10 * time.Millisecond
 	brief    = time.Millisecond
 )
 
-// impatient sets the deadline of each write, and remembers how the last one went.
-type impatient struct{ late bool }
+// tries is how often a packet is written with patience.
+const tries = 2
+
+// impatient sets the deadline of each write, and remembers how many of the last ones timed out, up to tries.
+type impatient struct{ late int }
 
 func (p *impatient) deadline() time.Time {
-	if p.late {
+	if p.late == tries {
 		return time.Now().Add(brief)
 	}
 	return time.Now().Add(patience)
 }
 
-func (p *impatient) ended(err error) error {
-	p.late = false
-	if te, ok := errors.AsType[net.Error](err); ok && te.Timeout() {
-		p.late = true
-		return ErrBlocked
+// ended takes the result of a write and reports whether to try again.
+func (p *impatient) ended(err error) (again bool, _ error) {
+	te, ok := errors.AsType[net.Error](err)
+	switch {
+	case !ok || !te.Timeout():
+		p.late = 0
+		return false, err
+	case p.late == tries:
+		return false, ErrBlocked
 	}
-	return err
+	p.late++
+	return p.late < tries, ErrBlocked
 }
 
 // errUnnamed marks a datagram whose source is no UDP address.

@@ -68,9 +68,13 @@ func (f *foreign) write(buf []byte, peer netip.AddrPort) error {
 	if f.last == nil || f.last.AddrPort() != peer {
 		f.last = net.UDPAddrFromAddrPort(peer)
 	}
-	_ = f.SetWriteDeadline(f.deadline()) // not every connection knows deadlines
-	_, err := f.WriteTo(buf, f.last)
-	return f.ended(err)
+	for {
+		_ = f.SetWriteDeadline(f.deadline()) // not every connection knows deadlines
+		_, err := f.WriteTo(buf, f.last)
+		if again, err := f.ended(err); !again {
+			return err
+		}
+	}
 }
 
 func (f *foreign) setDF(on bool) (done bool) {
