@@ -65,7 +65,7 @@ func TestPionInterleaving(t *testing.T) {
 
 // TestPionLosesRecords gives records up that a network loses, in both directions, in order and without.
 func TestPionLosesRecords(t *testing.T) {
-	const count, size = 160, 1500
+	const count, size = 80, 1500
 	ways := []struct {
 		name      string
 		options   transport.MessageOptions
@@ -77,6 +77,9 @@ func TestPionLosesRecords(t *testing.T) {
 	}
 	for _, interleaving := range []bool{true, false} {
 		for _, way := range ways {
+			if interleaving && way.options.Lifetime > 0 {
+				continue // the way to give up has nothing to do with the format
+			}
 			t.Run(fmt.Sprintf("%s, interleaving %v", way.name, interleaving), func(t *testing.T) {
 				cfg := transport.Config{Interleaving: interleaving, KeepUndelivered: true}
 				bothRolesWith(t, cfg, func(t *testing.T, pair func() *pionPair) {

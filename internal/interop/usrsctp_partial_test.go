@@ -153,7 +153,7 @@ func noLoss(t testing.TB, l *netlab.Lab) {
 // TestUsrsctpPartialReliability sends records both ways over paths that lose packets. What is given up does not arrive, is
 // reported, and holds up nothing; the rest arrives (RFC 3758, RFC 7496 section 3.1, RFC 8260 section 2.3).
 func TestUsrsctpPartialReliability(t *testing.T) {
-	const count, together = 200, 5
+	const count, together = 120, 5
 	ways := []struct {
 		name    string
 		options transport.MessageOptions
