@@ -15,8 +15,7 @@ type Stats struct {
 // for concurrent use. Time must not run backwards between calls.
 type Monitor struct {
 	cfg      *Config
-	base     time.Time               // all instants count from here
-	rto      time.Duration           // as given with the last heartbeat
+	base     *time.Time              // all instants count from here; may be shared
 	next     instant                 // next periodic heartbeat
 	asked    instant                 // a heartbeat is wanted since then
 	lastUse  instant                 // the association carried data
@@ -25,7 +24,9 @@ type Monitor struct {
 	past     *past                   // nil while there never was any trouble
 	probe    probe                   // the heartbeat that may still be answered
 	more     *[outstanding - 1]probe // and others; nil while there are none
-	stats    Stats
+	sent     uint32
+	acked    uint32
+	micros   uint32 // the timeout given with the last heartbeat
 	jitter   float32
 	errors   uint16
 	streak   uint8 // heartbeats answered in a row since the failure
@@ -42,6 +43,8 @@ type past struct {
 	failed instant // Active was left, or a local fault ended; only heartbeats sent since count for the return
 	fault  instant // a local fault stands since then
 	erred  instant // the last counted error
+
+	late, unanswered, failures uint32 // see Stats
 }
 
 // had returns it.
@@ -69,12 +72,27 @@ func (m *Monitor) Init(cfg *Config, now time.Time, confirmed bool) {
 	if cfg == nil {
 		cfg = &defaults
 	}
-	*m = Monitor{cfg: cfg, base: now, rto: startRTO, confirmed: confirmed, lastUse: 1, entered: 1}
+	own := now
+	m.begin(cfg, &own, 1, confirmed)
+}
+
+// InitLike is Init for one more path of the same owner, with which first shares what all of them need: first must have been
+// initialised before and with the same clock.
+func (m *Monitor) InitLike(first *Monitor, cfg *Config, now time.Time, confirmed bool) {
+	if cfg == nil {
+		cfg = &defaults
+	}
+	m.begin(cfg, first.base, first.since(now), confirmed)
+}
+
+func (m *Monitor) begin(cfg *Config, base *time.Time, t instant, confirmed bool) {
+	*m = Monitor{cfg: cfg, base: base, confirmed: confirmed, lastUse: t, entered: t}
+	m.setRTO(startRTO)
 	if confirmed {
 		m.state = Active
-		m.plan(1)
+		m.plan(t)
 	} else {
-		m.asked = 1
+		m.asked = t
 	}
 }
 
@@ -96,7 +114,7 @@ func (m *Monitor) SetConfig(now time.Time, cfg *Config) {
 func (m *Monitor) Config() Config { return *m.cfg }
 
 // since converts an instant of the caller.
-func (m *Monitor) since(now time.Time) instant { return instant(now.Sub(m.base)) + 1 }
+func (m *Monitor) since(now time.Time) instant { return instant(now.Sub(*m.base)) + 1 }
 
 // State returns the state of the path.
 func (m *Monitor) State() State { return m.state }
@@ -120,7 +138,20 @@ func (m *Monitor) Faulted() bool { return m.had().fault != 0 }
 func (m *Monitor) Flaps() int { return int(m.flaps) }
 
 // Stats returns the counters.
-func (m *Monitor) Stats() Stats { return m.stats }
+func (m *Monitor) Stats() Stats {
+	p := m.had()
+	return Stats{Sent: m.sent, Answered: m.acked, Late: p.late, Unanswered: p.unanswered, Failures: p.failures}
+}
+
+// rto returns the timeout given with the last heartbeat.
+func (m *Monitor) rto() time.Duration { return time.Duration(m.micros) * time.Microsecond }
+
+func (m *Monitor) setRTO(d time.Duration) { m.micros = micros(d) }
+
+// micros rounds up, to somewhat more than an hour at most.
+func micros(d time.Duration) uint32 {
+	return uint32(min((d+time.Microsecond-1)/time.Microsecond, 1<<32-1))
+}
 
 // ReturnsLeft returns how many more heartbeats in a row must be answered for the path to be Active, 0 when it is, or when
 // heartbeats have done what they can (AwaitsData).
@@ -191,7 +222,7 @@ func (m *Monitor) leaveActive(t instant) {
 	}
 	m.have().failed = t
 	m.streak = 0
-	m.stats.Failures++
+	m.have().failures++
 }
 
 // Ack takes the nonce of an answer. ok is false when the nonce belongs to none of the heartbeats this monitor remembers
@@ -208,12 +239,12 @@ func (m *Monitor) Ack(now time.Time, nonce uint64) (rtt time.Duration, v Verdict
 	}
 	t := m.since(now)
 	rtt = max(time.Duration(t-p.sent), 0)
-	m.stats.Answered++
+	m.acked++
 	if !p.waiting {
-		m.stats.Late++
+		m.have().late++
 	}
 	// The timeout known here may hold a backoff, which the answer has ended; three round trips is what a first sample makes.
-	m.rto = min(m.rto, max(startRTO, 3*rtt))
+	m.setRTO(min(m.rto(), max(startRTO, 3*rtt)))
 	v = m.answered(t, &p)
 	v.Purpose = p.purpose
 	return rtt, v, true
@@ -253,10 +284,10 @@ func (m *Monitor) answered(t instant, p *probe) Verdict {
 		m.plan(p.sent)
 	}
 	if m.next != 0 {
-		m.next = min(m.next, p.sent+instant(m.rto))
+		m.next = min(m.next, p.sent+instant(m.rto()))
 	}
 	if m.AwaitsData() && m.next != 0 {
-		m.next = p.sent + instant(m.interval()+m.jittered(m.rto)) // it is known to be alive
+		m.next = p.sent + instant(m.interval()+m.jittered(m.rto())) // it is known to be alive
 	}
 	return v
 }
@@ -310,7 +341,7 @@ func (m *Monitor) DataAcked(now time.Time) Verdict {
 	for i := range m.slots() {
 		m.slot(i).waiting = false // answered in another way
 	}
-	m.rto = min(m.rto, startRTO) // as in Ack
+	m.setRTO(min(m.rto(), startRTO)) // as in Ack
 	if m.had().fault != 0 || !m.confirmed || m.state == Active {
 		return m.stay(DataAcked)
 	}

@@ -66,8 +66,7 @@ func (m *Monitor) remember(t instant, nonce uint64, purpose Purpose, rto time.Du
 			slot = p
 		}
 	}
-	us := (rto + time.Microsecond - 1) / time.Microsecond
-	*slot = probe{nonce: nonce, sent: t, rto: uint32(min(us, 1<<32-1)), purpose: purpose, waiting: true}
+	*slot = probe{nonce: nonce, sent: t, rto: micros(rto), purpose: purpose, waiting: true}
 }
 
 // take finds the heartbeat with this nonce and frees its slot. Those sent before it are not waited for any longer: the
@@ -133,7 +132,7 @@ func (m *Monitor) lapse(t instant) bool {
 			p.waiting = false
 			if p.purpose != Size {
 				lost = true
-				m.stats.Unanswered++
+				m.have().unanswered++
 			}
 		}
 	}

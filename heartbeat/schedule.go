@@ -15,14 +15,14 @@ func (m *Monitor) plan(t instant) {
 	m.next = 0
 	switch m.state {
 	case Unconfirmed:
-		m.next = t + instant(m.rto)
+		m.next = t + instant(m.rto())
 	case PotentiallyFailed:
 		if !m.cfg.Disabled {
-			m.next = t + instant(m.rto)
+			m.next = t + instant(m.rto())
 		}
 	case Active:
 		if !m.cfg.Disabled {
-			m.next = t + instant(m.interval()+m.jittered(m.rto))
+			m.next = t + instant(m.interval()+m.jittered(m.rto()))
 		}
 	case Inactive:
 		if !m.cfg.Disabled || !m.confirmed {
@@ -41,9 +41,9 @@ func (m *Monitor) jittered(d time.Duration) time.Duration {
 // Interval of it counts.
 func (m *Monitor) inactiveRTO() time.Duration {
 	if m.cfg.Fixed {
-		return m.rto
+		return m.rto()
 	}
-	return min(m.rto, m.cfg.Interval)
+	return min(m.rto(), m.cfg.Interval)
 }
 
 // interval returns Interval, doubled once for each heartbeat since the path's owner fell idle, up to MaxInterval.
@@ -108,12 +108,12 @@ func (m *Monitor) Sent(now time.Time, nonce uint64, purpose Purpose, rto time.Du
 	t := m.since(now)
 	rto = max(rto, pace)
 	m.remember(t, nonce, purpose, rto)
-	m.stats.Sent++
+	m.sent++
 	if purpose == Size {
 		return
 	}
 	m.asked = 0
-	m.rto = rto
+	m.setRTO(rto)
 	m.jitter = 0
 	if jitter > 0 {
 		m.jitter = float32(min(jitter, 1))
@@ -150,7 +150,7 @@ func (m *Monitor) Used(now time.Time) {
 	}
 	m.stretch = 0
 	if m.state == Active && m.next != 0 {
-		m.next = min(m.next, t+instant(m.cfg.Interval+m.jittered(m.rto)))
+		m.next = min(m.next, t+instant(m.cfg.Interval+m.jittered(m.rto())))
 	}
 }
 

@@ -29,7 +29,7 @@ func (a *Assoc) scratch() *ackScratch {
 // handleSack takes a SACK: tx says what it means for every path, the paths and their monitors take it from there.
 func (a *Assoc) handleSack(now mono.Time, in *inbound, c wire.Chunk) {
 	if !a.state.in(maySend) && a.state != ShutdownSent {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	k, err := wire.ParseSack(c)

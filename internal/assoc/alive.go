@@ -91,6 +91,7 @@ func (a *Assoc) emitHeartbeats(now mono.Time, out *pktbuf.Batch) bool {
 		}
 		if a.tx.Done() {
 			a.tx.Trim() // nothing to send for a while: an idle association holds little
+			a.rx.Trim()
 		}
 		if a.appendHeartbeat(now, p, &b) {
 			a.commit(now, p, b, out)
@@ -129,7 +130,7 @@ func (a *Assoc) handleHeartbeat(in *inbound, c wire.Chunk) {
 		return
 	}
 	if a.state < CookieEchoed || len(c.Value) > maxEcho {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	a.reply(replyHeartbeatAck, in.from, 0, c.Value)
@@ -140,7 +141,7 @@ func (a *Assoc) handleHeartbeat(in *inbound, c wire.Chunk) {
 func (a *Assoc) handleHeartbeatAck(now mono.Time, in *inbound, c wire.Chunk) {
 	info, err := wire.ParseHeartbeat(c)
 	if err != nil || len(info) < infoLen {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	if info[9] == sizeMark {
@@ -154,12 +155,12 @@ func (a *Assoc) handleHeartbeatAck(now mono.Time, in *inbound, c wire.Chunk) {
 	}
 	p := a.paths.Get(locator.PathID(info[8]))
 	if p == nil || a.paths.Retired(p) {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	rtt, v, ok := p.Mon.Ack(now.Std(), nonce)
 	if !ok {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	p.Traffic.HeartbeatsAcked++
@@ -183,7 +184,7 @@ func (a *Assoc) candidate(now mono.Time, from Arrival) *path.Path {
 		}
 		return nil
 	}
-	if a.paths.Len() >= a.cfg.MaxPaths || a.peer.Plain && from.Local != a.paths.Get(0).Socket {
+	if a.paths.Len() >= a.cfg.MaxPaths || a.peer.Plain && from.Local != a.paths.Get(0).Socket() {
 		a.note().NoRoomForPath++
 		return nil
 	}

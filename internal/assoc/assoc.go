@@ -60,9 +60,9 @@ type Assoc struct {
 	paths    path.Table
 	rx       rx.Receiver
 	tx       tx.Sender
-	reconf   *reconf // only once streams were ended or added
-	setup    *setup  // only while the association is being dialled
-	timers   timer.Table
+	reconf   *reconf      // only once streams were ended or added
+	setup    *setup       // only while the association is being dialled
+	timers   *timer.Table // nil until one was set
 	out      outbox
 	events   events
 	ident    identity
@@ -138,6 +138,14 @@ func (a *Assoc) move(to State) {
 	}
 	a.state = to
 	a.identify() // the endpoint answers an INIT by the state (RFC 9260 section 9.2)
+}
+
+// setTimer arms one of the association's own deadlines.
+func (a *Assoc) setTimer(i int, at mono.Time) {
+	if a.timers == nil {
+		a.timers = new(timer.Table)
+	}
+	a.timers.Set(i, at)
 }
 
 func (a *Assoc) header() wire.Header {

@@ -316,7 +316,7 @@ func (a *Assoc) socket(l locator.Locator) int {
 func (a *Assoc) handleInitAck(now mono.Time, from Arrival, tag uint32, c wire.Chunk) {
 	s := a.setup
 	if a.state != CookieWait || s == nil {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	t := &s.full

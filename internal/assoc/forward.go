@@ -33,7 +33,7 @@ func (a *Assoc) emitForward(now mono.Time, out *pktbuf.Batch) bool {
 		return false
 	}
 	a.forwardDue = false
-	a.timers.Set(timerForward, now.Add(p.RTO.RTO()))
+	a.setTimer(timerForward, now.Add(p.RTO.RTO()))
 	a.commit(now, p, b, out)
 	return true
 }
@@ -45,7 +45,7 @@ func (a *Assoc) handleForward(now mono.Time, in *inbound, c wire.Chunk) {
 		return
 	}
 	if !a.state.in(mayReceive) {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	f, err := wire.ParseForwardTSN(c)

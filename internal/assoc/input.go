@@ -33,14 +33,14 @@ type inbound struct {
 func (a *Assoc) Handle(now mono.Time, from Arrival, pkt []byte) {
 	h, err := wire.ParseHeader(pkt)
 	if err != nil || a.state == Closed {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	in := inbound{from: from, pkt: pkt}
 	it := wire.Chunks(pkt)
 	c, ok := it.Next()
 	if !ok {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	if !a.tagFits(h.Tag, c) {
@@ -156,7 +156,7 @@ func (a *Assoc) chunk(now mono.Time, in *inbound, c wire.Chunk) {
 	case wire.TypeInit, wire.TypeInitAck:
 		// Must stand alone (RFC 9260 section 6.10); the endpoint answers INIT, and an INIT ACK bundled is dropped with
 		// what follows.
-		a.note().Discarded++
+		a.stats.Discarded++
 		in.stop = true
 	default:
 		a.unknownChunk(in, c)
@@ -193,7 +193,7 @@ func (a *Assoc) unknownChunk(in *inbound, c wire.Chunk) {
 // handleData takes one DATA chunk (RFC 9260 section 6.2).
 func (a *Assoc) handleData(now mono.Time, in *inbound, c wire.Chunk) {
 	if !a.state.in(mayReceive) {
-		a.note().Discarded++
+		a.stats.Discarded++
 		in.stop = a.state == CookieWait || a.state == CookieEchoed
 		return
 	}
@@ -252,7 +252,7 @@ func (a *Assoc) handleError(now mono.Time, in *inbound, c wire.Chunk) {
 			return
 		}
 		if cause.Code == wire.CauseStaleCookie { // RFC 9260 section 5.2.6: only COOKIE-ECHOED minds
-			a.note().Discarded++
+			a.stats.Discarded++
 			continue
 		}
 		a.note().RemoteErrors++

@@ -26,7 +26,7 @@ func (a *Assoc) LocalFault(now mono.Time, local int, down bool, why string) {
 		return
 	}
 	for _, p := range a.paths.All() {
-		if p.Socket == local && p.Down() != down {
+		if p.Socket() == local && p.Down() != down {
 			a.localFault(now, p, down, why)
 		}
 	}
@@ -68,7 +68,7 @@ func (a *Assoc) watchFault(now mono.Time) {
 	if !gone {
 		a.timers.Stop(timerFault)
 	} else if _, armed := a.timers.At(timerFault); !armed {
-		a.timers.Set(timerFault, now.Add(time.Duration(a.cfg.AssocMaxRetrans+1)*a.cfg.RTO.Max))
+		a.setTimer(timerFault, now.Add(time.Duration(a.cfg.AssocMaxRetrans+1)*a.cfg.RTO.Max))
 	}
 }
 

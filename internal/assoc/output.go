@@ -104,7 +104,7 @@ func (a *Assoc) commit(now mono.Time, p *path.Path, b wire.Builder, out *pktbuf.
 	if large {
 		p.Load().Oversize++
 	}
-	out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket, Peer: p.Dest(), Path: uint8(p.ID), NoDF: large})
+	out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket(), Peer: p.Dest(), Path: uint8(p.ID), NoDF: large})
 	a.stats.PacketsSent++
 }
 
@@ -424,7 +424,7 @@ func (a *Assoc) probeBudget(now mono.Time, data *path.Path) int {
 		return 1
 	}
 	if _, armed := a.timers.At(timerWindow); !armed {
-		a.timers.Set(timerWindow, now.Add(data.RTO.RTO()))
+		a.setTimer(timerWindow, now.Add(data.RTO.RTO()))
 	}
 	return 0
 }
@@ -462,7 +462,7 @@ func (a *Assoc) noteChoice() {
 	ev := Event{Kind: EventPrimary, Path: c.To.Name(), Reason: c.Why.String()}
 	if c.From != nil {
 		ev.Prev = c.From.Name()
-		a.note().PathChanges++
+		a.stats.PathChanges++
 	}
 	a.events.add(ev)
 }

@@ -230,7 +230,7 @@ func (a *Assoc) emitReconf(now mono.Time, out *pktbuf.Batch) bool {
 		default:
 			b.AddStreams(r.kind == addTheir, r.rsn, r.adds)
 		}
-		a.timers.Set(timerReconf, now.Add(p.RTO.RTO()))
+		a.setTimer(timerReconf, now.Add(p.RTO.RTO()))
 	}
 	if b.Empty() {
 		return false
@@ -282,7 +282,7 @@ func (r *reconf) ignores(kind request) bool { return r != nil && r.unknown>>kind
 // handleReconf takes a RE-CONFIG chunk (RFC 6525 section 5.2.1).
 func (a *Assoc) handleReconf(now mono.Time, c wire.Chunk) {
 	if !a.cfg.reconfig() || !a.state.Open() {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	v, err := wire.ParseReconfig(c)
@@ -523,7 +523,7 @@ func (a *Assoc) reconfAnswered(now mono.Time, p wire.Param) {
 	r.skipped = false
 	if v.Result == wire.ReconfigInProgress {
 		if path := a.paths.Data(now); path != nil {
-			a.timers.Set(timerReconf, now.Add(path.RTO.RTO()))
+			a.setTimer(timerReconf, now.Add(path.RTO.RTO()))
 		}
 		return
 	}

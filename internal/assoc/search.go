@@ -117,7 +117,7 @@ func (a *Assoc) emitSearch(now mono.Time, out *pktbuf.Batch) bool {
 		p.Traffic.BytesSent += uint64(len(pkt))
 		p.Load().SizeProbes++
 		a.stats.PacketsSent++
-		out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket, Peer: p.Dest(), Path: uint8(p.ID)})
+		out.Commit(pktbuf.Packet{Buf: pkt, Socket: p.Socket(), Peer: p.Dest(), Path: uint8(p.ID)})
 		return true
 	}
 	return false
@@ -143,7 +143,7 @@ func (a *Assoc) appendSearch(p *path.Path, size int, b *wire.Builder) bool {
 func (a *Assoc) sizeAnswered(now mono.Time, info []byte) {
 	p := a.paths.Get(locator.PathID(info[8]))
 	if p == nil || p.Size().Nonce == 0 || p.Size().Nonce != binary.BigEndian.Uint64(info) {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	s := p.Size()

@@ -61,7 +61,7 @@ func (a *Assoc) takeCookie(ck *Cookie) {
 // the table of RFC 9260 section 5.2.4.
 func (a *Assoc) HandleCookie(now mono.Time, from Arrival, pkt []byte, ck *Cookie) {
 	if a.state == Closed {
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	mine := ck.MyTag == a.myTag
@@ -82,7 +82,7 @@ func (a *Assoc) HandleCookie(now mono.Time, from Arrival, pkt []byte, ck *Cookie
 		}
 		a.restart(now, ck)
 	default: // C: a late cookie
-		a.note().Discarded++
+		a.stats.Discarded++
 		return
 	}
 	if a.state == Closed {

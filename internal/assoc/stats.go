@@ -20,11 +20,12 @@ type Counters struct {
 type Packets struct {
 	PacketsSent, PacketsReceived uint64
 	InitsSent                    uint64
+	Discarded                    uint64 // packets or chunks that did not fit the state
+	PathChanges                  uint64 // times data moved to another path
 }
 
 // Notes are what happens to few, or not often.
 type Notes struct {
-	Discarded       uint64 // packets or chunks that did not fit the state
 	BadTag          uint64
 	Malformed       uint64
 	UnknownChunks   uint64
@@ -36,7 +37,6 @@ type Notes struct {
 	DupTSNs         uint64 // duplicate TSNs the peer reported
 	Spurious        uint64 // chunks resent although the first copy had arrived
 	Retargeted      uint64 // chunks moved to another path by a failover
-	PathChanges     uint64 // times data moved to another path
 	Restarts        uint64 // the peer restarted
 	Shrunk          uint64 // times a path was reduced to small packets: data was stuck, or a link or an ICMP message said so
 	IllegalMoves    uint64 // of the state: a mistake of this package, please report

@@ -70,7 +70,7 @@ func (a *Assoc) progressShutdown(now mono.Time) {
 		a.move(ShutdownSent)
 		a.out.shutdown, a.out.toAlt = true, a.suspected(now)
 		a.startT2(now)
-		a.timers.Set(timerGuard, now.Add(5*a.cfg.RTO.Max))
+		a.setTimer(timerGuard, now.Add(5*a.cfg.RTO.Max))
 	case ShutdownReceived:
 		a.move(ShutdownAckSent)
 		a.out.shutAck, a.out.toAlt = true, a.suspected(now)
@@ -93,7 +93,7 @@ func (a *Assoc) startT2(now mono.Time) {
 	if a.hasty(now, p) {
 		wait = min(wait, p.RTO.PTO(0))
 	}
-	a.timers.Set(timerT2, now.Add(wait))
+	a.setTimer(timerT2, now.Add(wait))
 }
 
 // hasty reports whether the first SHUTDOWN or SHUTDOWN ACK is repeated on an alternate after a probe timeout already: it is
@@ -111,7 +111,7 @@ func (a *Assoc) t2Expired(now mono.Time) {
 	if a.hasty(now, p) {
 		a.out.toAlt = true
 		a.out.shutdown, a.out.shutAck = a.state == ShutdownSent, a.state == ShutdownAckSent
-		a.timers.Set(timerT2, now.Add(p.RTO.RTO()))
+		a.setTimer(timerT2, now.Add(p.RTO.RTO()))
 		return
 	}
 	p.RTO.Backoff()
@@ -123,7 +123,7 @@ func (a *Assoc) t2Expired(now mono.Time) {
 	a.out.shutdown = a.state == ShutdownSent
 	a.out.shutAck = a.state == ShutdownAckSent
 	a.out.toAlt = !a.out.toAlt
-	a.timers.Set(timerT2, now.Add(p.RTO.RTO()))
+	a.setTimer(timerT2, now.Add(p.RTO.RTO()))
 }
 
 // appendShutdown adds SHUTDOWN or SHUTDOWN ACK when due. On every second retransmission the packet for it goes to an

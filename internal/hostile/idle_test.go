@@ -31,18 +31,22 @@ func memory() uint64 {
 	return m.HeapInuse + m.StackInuse
 }
 
-// A thousand idle associations with two locators on each side, dialled and accepted in one process, cost at most 4 KiB
+// Two thousand idle associations with two locators on each side, dialled and accepted in one process, cost at most 4 KiB
 // per end, the sockets included, no goroutine and no descriptor each. The heap profile goes where MULTIHOME_HEAP says.
 func TestIdleAssociations(t *testing.T) {
-	n, most := 1000, mostIdle
+	n, most := 2000, mostIdle
 	if needs.Race { // which has pools lose batches, and makes everything slow
 		n, most = 150, 8*mostIdle
 	}
 	before := memory()
 	routines, files := runtime.NumGoroutine(), descriptors(t)
-	l, err := transport.Listen("127.0.0.1:0,127.0.0.2:0", &transport.Config{Backlog: n})
+	// An association counts as idle, and its heartbeats become rare, a while after its last use. Before that thousands of
+	// paths ask each second, which is a load with memory of its own; so here the while is short.
+	watch := heartbeat.DefaultConfig()
+	watch.IdleAfter = 100 * time.Millisecond
+	l, err := transport.Listen("127.0.0.1:0,127.0.0.2:0", &transport.Config{Backlog: n, Heartbeat: &watch})
 	require.NoError(t, err)
-	cfg := &transport.Config{Local: "127.0.0.1,127.0.0.2"}
+	cfg := &transport.Config{Local: "127.0.0.1,127.0.0.2", Heartbeat: &watch}
 	dialled, accepted := make([]*transport.Association, n), make([]*transport.Association, n)
 	var work sync.WaitGroup
 	next := make(chan int, n)

@@ -44,10 +44,10 @@ type Path struct {
 	flow    *flow // nil until data takes the path
 	size    *Size // nil until the association carries data in earnest
 	Payload int   // bytes of UDP payload a packet may have now
-	Socket  int   // index of the local locator's socket
 	ID      locator.PathID
-	Dialled bool // we dialled this peer locator; the peer alone cannot make us probe it fast
-	down    bool // a local fault: link or address gone
+	socket  uint8 // index of the local locator, and its socket
+	Dialled bool  // we dialled this peer locator; the peer alone cannot make us probe it fast
+	down    bool  // a local fault: link or address gone
 
 	Mon     heartbeat.Monitor
 	RTO     rto.Estimator
@@ -126,10 +126,14 @@ func (p *Path) Stats() (s Stats) {
 }
 
 // init makes p the path of that number between the locators. cfg and local must not change while it lives.
-func (p *Path) init(cfg *Config, id locator.PathID, local *locator.Locator, peer locator.Locator, socket int, now mono.Time, confirmed bool) {
-	*p = Path{Peer: peer, local: local, cfg: cfg, ID: id, Socket: socket, Payload: cfg.payload()}
+func (p *Path) init(cfg *Config, first *Path, id locator.PathID, local *locator.Locator, peer locator.Locator, socket int, now mono.Time, confirmed bool) {
+	*p = Path{Peer: peer, local: local, cfg: cfg, ID: id, socket: uint8(socket), Payload: cfg.payload()}
 	p.RTO.Init(cfg.RTO)
-	p.Mon.Init(cfg.Heartbeat, now.Std(), confirmed)
+	if first == nil {
+		p.Mon.Init(cfg.Heartbeat, now.Std(), confirmed)
+	} else {
+		p.Mon.InitLike(&first.Mon, cfg.Heartbeat, now.Std(), confirmed)
+	}
 }
 
 func (c *Config) payload() int {
@@ -138,6 +142,9 @@ func (c *Config) payload() int {
 	}
 	return c.Payload
 }
+
+// Socket is the index of the local locator's socket.
+func (p *Path) Socket() int { return int(p.socket) }
 
 // Pair is what the path lies between.
 func (p *Path) Pair() locator.Pair { return locator.Pair{Local: *p.local, Peer: p.Peer} }

@@ -41,7 +41,7 @@ func (t *Table) Get(id locator.PathID) *Path {
 // there. What cfg and local point to must not change while the path lives.
 func (t *Table) Add(cfg *Config, local *locator.Locator, peer locator.Locator, socket int, now mono.Time, confirmed bool) *Path {
 	for _, p := range t.paths {
-		if p.Peer == peer && p.Socket == socket && *p.local == *local {
+		if p.Peer == peer && p.Socket() == socket && *p.local == *local {
 			return p
 		}
 	}
@@ -49,7 +49,11 @@ func (t *Table) Add(cfg *Config, local *locator.Locator, peer locator.Locator, s
 		return nil
 	}
 	p := new(Path)
-	p.init(cfg, locator.PathID(len(t.paths)), local, peer, socket, now, confirmed)
+	var first *Path
+	if len(t.paths) > 0 {
+		first = t.paths[0]
+	}
+	p.init(cfg, first, locator.PathID(len(t.paths)), local, peer, socket, now, confirmed)
 	t.paths = append(t.paths, p)
 	t.stale = true
 	return p
@@ -57,11 +61,11 @@ func (t *Table) Add(cfg *Config, local *locator.Locator, peer locator.Locator, s
 
 // Find returns the path a packet came by: the local socket it arrived on and the address it came from.
 func (t *Table) Find(socket int, peer netip.AddrPort) *Path {
-	if p := t.last; p != nil && p.Socket == socket && p.Dest() == peer {
+	if p := t.last; p != nil && p.Socket() == socket && p.Dest() == peer {
 		return p
 	}
 	for _, p := range t.paths {
-		if p.Socket == socket && p.Dest() == peer {
+		if p.Socket() == socket && p.Dest() == peer {
 			t.last = p
 			return p
 		}
@@ -73,7 +77,7 @@ func (t *Table) Find(socket int, peer netip.AddrPort) *Path {
 // port looks so.
 func (t *Table) FindMoved(socket int, peer netip.AddrPort) *Path {
 	for _, p := range t.paths {
-		if p.Socket == socket && p.Peer.Addr == peer.Addr() {
+		if p.Socket() == socket && p.Peer.Addr == peer.Addr() {
 			return p
 		}
 	}

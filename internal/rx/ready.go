@@ -43,6 +43,13 @@ func (q *queue) pop() Part {
 // HasPart reports whether NextPart has one.
 func (r *Receiver) HasPart() bool { return r.delivery != nil && r.ready.n > 0 }
 
+// Trim gives back memory that only a busy Receiver needs.
+func (r *Receiver) Trim() {
+	if r.delivery != nil && r.ready.n == 0 {
+		r.ready = queue{}
+	}
+}
+
 // NextPart returns the next part in delivery order; false when there is none. The caller owns its Data, and calls Consumed
 // with Data.Held when the user has read it.
 func (r *Receiver) NextPart() (Part, bool) {

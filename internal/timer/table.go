@@ -4,7 +4,8 @@ package timer
 
 import "github.com/go-multihome/multihome/internal/mono"
 
-// Table holds up to N deadlines, named by small constants of the owner. The zero Table has none armed.
+// Table holds up to N deadlines, named by small constants of the owner. The zero Table has none armed. Neither has a nil one,
+// on which nothing can be set.
 type Table struct {
 	at [N]mono.Time
 }
@@ -19,14 +20,23 @@ func (t *Table) Set(i int, at mono.Time) { t.at[i] = at }
 func (t *Table) SetEarlier(i int, at mono.Time) { t.at[i] = mono.Min(t.at[i], at) }
 
 // Stop disarms deadline i.
-func (t *Table) Stop(i int) { t.at[i] = 0 }
+func (t *Table) Stop(i int) {
+	if t != nil {
+		t.at[i] = 0
+	}
+}
 
 // At returns the instant deadline i is armed for.
-func (t *Table) At(i int) (mono.Time, bool) { return t.at[i], t.at[i] != 0 }
+func (t *Table) At(i int) (mono.Time, bool) {
+	if t == nil {
+		return 0, false
+	}
+	return t.at[i], t.at[i] != 0
+}
 
 // Fired reports whether deadline i has come, and disarms it if so.
 func (t *Table) Fired(i int, now mono.Time) bool {
-	if t.at[i] == 0 || now.Before(t.at[i]) {
+	if t == nil || t.at[i] == 0 || now.Before(t.at[i]) {
 		return false
 	}
 	t.at[i] = 0
@@ -35,6 +45,9 @@ func (t *Table) Fired(i int, now mono.Time) bool {
 
 // Next returns the earliest armed deadline.
 func (t *Table) Next() (mono.Time, bool) {
+	if t == nil {
+		return 0, false
+	}
 	var min mono.Time
 	for _, at := range t.at {
 		min = mono.Min(min, at)
@@ -43,4 +56,8 @@ func (t *Table) Next() (mono.Time, bool) {
 }
 
 // StopAll disarms every deadline.
-func (t *Table) StopAll() { t.at = [N]mono.Time{} }
+func (t *Table) StopAll() {
+	if t != nil {
+		t.at = [N]mono.Time{}
+	}
+}

@@ -3,6 +3,8 @@ package udp
 import (
 	"net/netip"
 	"weak"
+
+	"github.com/go-multihome/multihome/internal/pktbuf"
 )
 
 // Slot is one received datagram, or several of equal size (the last may be shorter) side by side when Segment is set.
@@ -64,15 +66,14 @@ type Batch struct {
 
 	all    []Slot
 	mem    []byte
-	hold   *[]byte              // keeps mem while the reader does not wait
-	idle   weak.Pointer[[]byte] // the same while it does, see rest
-	first  int                  // bytes of slot 0
-	size   int                  // bytes of each other slot
-	usable int                  // slots with memory behind them
-	want   int                  // largest datagram seen; at most size, or Reset grows
-	slots  int                  // slots of 64 KiB that resetJoined makes; 0: as they are
-	calm   int                  // reads in a row, see calmReads
-	layout int                  // counts changes of mem, for scratch that points into it
+	slab   *slab // that mem is of
+	first  int   // bytes of slot 0
+	size   int   // bytes of each other slot
+	usable int   // slots with memory behind them
+	want   int   // largest datagram seen; at most size, or Reset grows
+	slots  int   // slots of 64 KiB that resetJoined makes; 0: as they are
+	calm   int   // reads in a row, see calmReads
+	layout int   // counts changes of mem, for scratch that points into it
 
 	scratch any // of the socket implementation that read last
 }
@@ -120,12 +121,22 @@ func (b *Batch) Reset() {
 	}
 }
 
-// rest lets go of the memory while the reader waits for its socket: the collector may take it from an idle one, and a busy
-// one finds it where it was.
+// slab is the memory of a batch. Of many sockets few are read at a time, so readers that wait leave theirs to others, and to
+// the collector: sockets where nothing happens hold none.
+type slab struct {
+	mem  *[]byte // nil while nobody uses it
+	idle weak.Pointer[[]byte]
+}
+
+var slabs pktbuf.Pool[slab]
+
+// rest lets go of the memory while the reader waits for its socket.
 func (b *Batch) rest() {
 	if b.mem != nil {
 		clear(b.all[:b.usable])
-		b.mem, b.hold = nil, nil
+		b.slab.mem = nil
+		slabs.Put(b.slab)
+		b.mem, b.slab = nil, nil
 	}
 }
 
@@ -135,11 +146,12 @@ func (b *Batch) wake() {
 		return
 	}
 	need := b.first + (b.usable-1)*b.size
-	if b.hold = b.idle.Value(); b.hold == nil || len(*b.hold) != need {
+	s := slabs.Get()
+	if s.mem = s.idle.Value(); s.mem == nil || len(*s.mem) < need {
 		made := make([]byte, need)
-		b.hold, b.idle = &made, weak.Make(&made)
+		s.mem, s.idle = &made, weak.Make(&made)
 	}
-	b.mem = *b.hold
+	b.mem, b.slab = (*s.mem)[:need], s
 	b.layout++
 }
 
