@@ -114,7 +114,7 @@ func (a *Assoc) applyAck(now mono.Time, res *tx.AckResult, via *path.Path) {
 
 func (a *Assoc) applyPathAck(now mono.Time, p *path.Path, pa *tx.PathAck, cumAdvanced bool, via *path.Path) {
 	flight := a.tx.InFlight(p.ID)
-	if via != p && via != nil && !a.cfg.NoProbeTimeout {
+	if via != p && via != nil {
 		pa.RTT = 0 // samples only from what was answered on the pair it went by: another way back has another length
 	}
 	if pa.RTT > 0 {

@@ -41,6 +41,7 @@ type outbox struct {
 	shutdown bool        // a SHUTDOWN chunk is due
 	shutAck  bool        // a SHUTDOWN ACK chunk is due
 	toAlt    bool        // the next SHUTDOWN or SHUTDOWN ACK goes to an alternate
+	waited   bool        // a packet of the peer has begun the wait for its SHUTDOWN ACK anew, see arrived
 }
 
 // abortCause is what the ABORT says.

@@ -92,7 +92,11 @@ func (a *Assoc) arrived(now mono.Time, in *inbound) {
 	in.path = p
 	if a.state == ShutdownSent && a.cfg.NoProbeTimeout { // RFC 9260 section 9.2
 		a.errors = 0
-		a.startT2(now)
+		if !a.out.waited {
+			// Once for each SHUTDOWN: a peer that has not got it and sends heartbeats would hold it back for ever.
+			a.out.waited = true
+			a.startT2(now)
+		}
 	}
 }
 

@@ -114,6 +114,7 @@ func (a *Assoc) t2Expired(now mono.Time) {
 		a.setTimer(timerT2, now.Add(p.RTO.RTO()))
 		return
 	}
+	a.out.waited = false
 	p.RTO.Backoff()
 	a.errors++
 	if int(a.errors) > a.cfg.AssocMaxRetrans {
