@@ -179,6 +179,7 @@ func TestWeRestart(t *testing.T) {
 		u.ready(t)
 	}
 	begin()
+	u.peer.await("1 up") // before, its program has nothing to send on
 	u.begin(100000).finish(t, u, 100000)
 	for i := range 2 {
 		require.NoError(t, l.Cut(i, netlab.Both))
