@@ -23,10 +23,17 @@ const MaxBuf = 65536
 var (
 	pools [len(classes)]sync.Pool
 	live  atomic.Int64
+
+	counting atomic.Bool // see Live
 )
 
-// Live returns how many buffers are taken and not given back, process wide. Leak tests compare it before and after.
-func Live() int64 { return live.Load() }
+// Live returns how many of the buffers taken since it was called first are not given back, process wide. Leak tests compare
+// it before and after. Nothing is counted before the first call: one counter that every core writes for every message would
+// be the dearest thing in a small message's life.
+func Live() int64 {
+	counting.Store(true)
+	return live.Load()
+}
 
 // Buf is one piece of payload memory. Bufs form chains through Next. A Buf belongs to one owner at a time; Free gives it
 // back, after which touching it is a bug and a second Free panics.
@@ -35,6 +42,7 @@ type Buf struct {
 	data  []byte // the used part; its capacity is the class size
 	class uint8
 	freed bool
+	count bool // it is in live
 }
 
 // Get returns an empty buffer whose capacity is at least n, which must not exceed MaxBuf.
@@ -43,12 +51,16 @@ func Get(n int) *Buf {
 		if n > size {
 			continue
 		}
-		live.Add(1)
-		if b, _ := pools[c].Get().(*Buf); b != nil {
-			b.freed = false
-			return b
+		b, _ := pools[c].Get().(*Buf)
+		if b == nil {
+			b = &Buf{data: make([]byte, 0, size), class: uint8(c)}
 		}
-		return &Buf{data: make([]byte, 0, size), class: uint8(c)}
+		b.freed = false
+		if counting.Load() {
+			b.count = true
+			live.Add(1)
+		}
+		return b
 	}
 	panic("pktbuf: buffer larger than MaxBuf asked for")
 }
@@ -93,7 +105,10 @@ func (b *Buf) Free() {
 	b.freed = true
 	b.next = nil
 	b.data = b.data[:0]
-	live.Add(-1)
+	if b.count {
+		b.count = false
+		live.Add(-1)
+	}
 	pools[b.class].Put(b)
 }
 
