@@ -127,7 +127,7 @@ func (s *server) attend(ctx context.Context, l link, o *opening) {
 		x.ctl = o.ctl
 	}
 	free, err := s.admit(o)
-	defer free()
+	defer s.leave(free)
 	if err == nil {
 		err = x.obey(ctx, *o.w.Order)
 	}
@@ -169,7 +169,15 @@ func (s *server) done(x *session, peer net.Addr) {
 		s.note("%v: %s %s, %s: received %s, sent %s", peer, x.order.Mode, x.order.Direction, number(x.order.Streams, "stream"),
 			bytesText(float64(in)), bytesText(float64(out)))
 	}
-	if s.more > 0 && left == 0 {
+}
+
+// leave gives back what was taken for a session. The last of many tells of those that were not told of one by one, however it
+// ended itself.
+func (s *server) leave(free func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	free()
+	if s.more > 0 && s.sessions.Load() == 0 {
 		s.note("%s more: received %s, sent %s", number(s.more, "association"), bytesText(float64(s.up)), bytesText(float64(s.down)))
 		s.more, s.up, s.down = 0, 0, 0
 	}
