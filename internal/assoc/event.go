@@ -142,8 +142,14 @@ func (a *Assoc) NextEvent() (Event, bool) {
 
 // Quiet reports whether NextEvent has nothing to tell.
 func (a *Assoc) Quiet() bool {
-	return a.events.eventQueue == nil && !a.events.space && !a.rx.HasPart() && !a.tx.HasAbandoned()
+	return a.events.eventQueue == nil && !a.events.space && a.rx.PartsReady() == 0 && !a.tx.HasAbandoned()
 }
+
+// PartsReady returns how many message parts NextPart, or NextEvent, has to tell.
+func (a *Assoc) PartsReady() int { return a.rx.PartsReady() }
+
+// HasPart reports whether NextPart would return one.
+func (a *Assoc) HasPart() bool { return !a.events.waiting() && a.rx.PartsReady() > 0 }
 
 // NextPart returns the next message part if nothing else is to be told before it. A loop over NextPart before each NextEvent
 // tells everything in the same order and costs less: an Event is large, and parts come with each packet.

@@ -183,6 +183,9 @@ func (c *Conn) handle(r *reader, g *group) {
 	for i := g.first; i >= 0; i = r.pkts[i].next {
 		p := &r.pkts[i]
 		c.a.Handle(c.now, assoc.Arrival{Local: r.local, Peer: p.peer}, p.buf)
+		if c.a.PartsReady() >= partsStep {
+			c.parts()
+		}
 		if c.run < earlyPackets {
 			// A peer in slow start grows its window with each SACK, so it gets one for each second packet, as RFC 9260
 			// section 6.2 asks, though the packets came in one batch. Later a batch is acknowledged as a whole.
@@ -248,9 +251,7 @@ func (c *Conn) rearm() {
 // events hands on what the core has to tell.
 func (c *Conn) events() {
 	for !c.restarted {
-		for part, ok := c.a.NextPart(); ok; part, ok = c.a.NextPart() {
-			c.deliver(&part)
-		}
+		c.parts()
 		if c.a.Quiet() {
 			return // an Event is large
 		}

@@ -44,7 +44,13 @@ var entries pktbuf.Pool[entry]
 // dropped here: of a message that is broken and of which nothing was read.
 func (q *inbox) put(p *rx.Part) (taken bool, freed int) {
 	q.gate.Lock()
-	defer func() { q.gate.Unlock(q.ready()) }()
+	taken, freed = q.add(p)
+	q.gate.Unlock(q.ready())
+	return taken, freed
+}
+
+// add is put for who holds the gate.
+func (q *inbox) add(p *rx.Part) (taken bool, freed int) {
 	if q.shut || p.Data.Head == nil && !p.Broken {
 		return false, 0
 	}

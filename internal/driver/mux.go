@@ -7,7 +7,6 @@ import (
 	"net"
 
 	"github.com/go-multihome/multihome/internal/gate"
-	"github.com/go-multihome/multihome/internal/rx"
 )
 
 // mux is the streams of an association that have been used.
@@ -195,46 +194,6 @@ func (m *mux) accept(s *Stream) {
 	m.gate.Lock()
 	m.pending = append(m.pending, s)
 	m.gate.Unlock(true)
-}
-
-// deliver puts a part into its stream's inbox. The core lock is held; the order is association, then stream.
-func (c *Conn) deliver(p *rx.Part) {
-	if c.userClosed {
-		c.discard(p)
-		return
-	}
-	if all := c.streams().all; all != nil {
-		all.deliver(c, p)
-		return
-	}
-	s, made := c.stream(p.SID)
-	if s.over {
-		// The peer has ended this stream, and begins anew.
-		c.loosen(s)
-		s, made = c.newStream(p.SID, s), true
-	}
-	if made && (p.SID != 0 || c.mux.zeroOver) {
-		c.mux.accept(s)
-	}
-	taken, freed := s.in.put(p)
-	if !taken {
-		c.discard(p)
-	}
-	c.consumed(freed)
-}
-
-// discard gives an unwanted part's memory back at once.
-func (c *Conn) discard(p *rx.Part) {
-	held := p.Data.Held
-	p.Data.Free()
-	c.consumed(held)
-}
-
-// consumed tells the core of memory that was given back.
-func (c *Conn) consumed(held int) {
-	if held > 0 && !c.restarted {
-		c.a.Consumed(c.now, held)
-	}
 }
 
 // loosen keeps hold of a stream that is no longer the present one of its number while its data waits to be read.

@@ -40,8 +40,13 @@ func (q *queue) pop() Part {
 	return p
 }
 
-// HasPart reports whether NextPart has one.
-func (r *Receiver) HasPart() bool { return r.delivery != nil && r.ready.n > 0 }
+// PartsReady returns how many parts NextPart has.
+func (r *Receiver) PartsReady() int {
+	if r.delivery == nil {
+		return 0
+	}
+	return int(r.ready.n)
+}
 
 // Trim gives back memory that only a busy Receiver needs.
 func (r *Receiver) Trim() {
@@ -53,7 +58,7 @@ func (r *Receiver) Trim() {
 // NextPart returns the next part in delivery order; false when there is none. The caller owns its Data, and calls Consumed
 // with Data.Held when the user has read it.
 func (r *Receiver) NextPart() (Part, bool) {
-	if !r.HasPart() {
+	if r.PartsReady() == 0 {
 		return Part{}, false
 	}
 	return r.ready.pop(), true
