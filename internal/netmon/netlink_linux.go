@@ -1,10 +1,8 @@
 package netmon
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 	"unsafe"
@@ -114,17 +112,22 @@ func (k *kernel) routineRead() {
 	}
 }
 
-// drain throws queued news away.
+// drain throws queued news away. By the socket itself: a deadline that has passed would keep a Conn from asking it at all.
+// The kernel, which has lost one, tells no more until the queue was found empty, and does not say again that it lost some.
 func (k *kernel) drain() {
-	defer k.news.SetReadDeadline(time.Time{})
-	if k.news.SetReadDeadline(time.Now()) != nil {
+	raw, err := k.news.SyscallConn()
+	if err != nil {
 		return
 	}
-	for range 1 << 16 {
-		if _, err := k.news.Receive(); errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, os.ErrClosed) {
-			return
+	_ = raw.Control(func(fd uintptr) {
+		var none [1]byte
+		for range 1 << 16 {
+			_, _, err := unix.Recvfrom(int(fd), none[:], unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+			if err != nil && err != unix.EINTR && err != unix.ENOBUFS {
+				return
+			}
 		}
-	}
+	})
 }
 
 // lookTries is how often a look is repeated that a change in its midst has made incomplete.

@@ -256,6 +256,36 @@ func TestLostNews(t *testing.T) {
 	n.want(map[int]Cause{0: None, 1: None})
 }
 
+// TestDrain: what the kernel has queued before it lost something is thrown away, or it would be taken for newer than the look
+// at everything that follows, and the kernel would keep silent, without a word, until somebody had read it.
+func TestDrain(t *testing.T) {
+	needs.Netns(t)
+	l := netlab.ForTest(t, netlab.Options{})
+	w, n := watchA(t, l)
+	k, ok := w.on[0].source.(*kernel)
+	require.True(t, ok)
+	w.on[0].turn.Lock() // holds the reader up, which takes the first message with it
+	for range 3 {
+		require.NoError(t, l.A.LinkDown(0))
+		require.NoError(t, l.A.LinkUp(0))
+	}
+	raw, err := k.news.SyscallConn()
+	require.NoError(t, err)
+	queued := func() (some bool) {
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_DONTWAIT|unix.MSG_PEEK)
+			some = err == nil
+		}))
+		return some
+	}
+	require.True(t, queued())
+	k.drain()
+	require.False(t, queued())
+	w.on[0].turn.Unlock()
+	require.NoError(t, l.A.LinkDown(0)) // news go on
+	n.want(map[int]Cause{0: LinkDown, 1: LinkDown})
+}
+
 // TestManyBeginAndEnd starts and stops from many goroutines.
 func TestManyBeginAndEnd(t *testing.T) {
 	done := make(chan error)
