@@ -56,8 +56,8 @@ func quiet(cfg *transport.Config) *transport.Config {
 // comes with another SHUTDOWN, with a SACK as well if there is a gap or a duplicate, is repeated at growing intervals, and ends with
 // SHUTDOWN COMPLETE. Heartbeats are answered all the while.
 func TestRaw9_2Shutdown(t *testing.T) {
-	profiles(t, func(t *testing.T, cfg *transport.Config) {
-		r := newRaw(t, *quiet(cfg))
+	profiles(t, func(t *testing.T, x *lab, cfg *transport.Config) {
+		r := newRaw(t, x, *quiet(cfg))
 		r.data(0, 0, 0, false, true, true, "early")
 		r.acked(0)
 		require.NoError(t, r.b.WriteMessage([]byte("outstanding"), nil))
@@ -113,8 +113,8 @@ func TestRaw9_2Shutdown(t *testing.T) {
 // RFC 9260 section 9.2: the peer's SHUTDOWN acknowledges, what is outstanding is still delivered, with the timers of data, new data is
 // refused, and SHUTDOWN ACK follows the last acknowledgement and is repeated for each SHUTDOWN and by T2.
 func TestRaw9_2PeerShutsDown(t *testing.T) {
-	profiles(t, func(t *testing.T, cfg *transport.Config) {
-		r := newRaw(t, *quiet(cfg))
+	profiles(t, func(t *testing.T, x *lab, cfg *transport.Config) {
+		r := newRaw(t, x, *quiet(cfg))
 		for _, text := range []string{"one", "two", "three"} {
 			require.NoError(t, r.b.WriteMessage([]byte(text), nil))
 		}
@@ -146,42 +146,47 @@ func TestRaw9_2PeerShutsDown(t *testing.T) {
 
 // RFC 9260 section 9.2: both shut down at once; SHUTDOWN ACK in SHUTDOWN-ACK-SENT is answered by SHUTDOWN COMPLETE.
 func TestRaw9_2BothShutDown(t *testing.T) {
-	r := newRaw(t, *quiet(transport.RFC9260()))
-	done := make(chan error, 1)
-	go func() { done <- r.b.Shutdown(context.Background()) }()
-	r.only(wire.TypeShutdown)
-	r.shutdown(-1)
-	r.only(wire.TypeShutdownAck)
-	r.chunk(wire.TypeShutdownAck)
-	r.only(wire.TypeShutdownComplete)
-	require.NoError(t, <-done)
+	inTime(t, func(t *testing.T, x *lab) {
+		r := newRaw(t, x, *quiet(transport.RFC9260()))
+		done := make(chan error, 1)
+		go func() { done <- r.b.Shutdown(context.Background()) }()
+		r.only(wire.TypeShutdown)
+		r.shutdown(-1)
+		r.only(wire.TypeShutdownAck)
+		r.chunk(wire.TypeShutdownAck)
+		r.only(wire.TypeShutdownComplete)
+		require.NoError(t, <-done)
+	})
 }
 
 // RFC 9260 sections 6.2, 6.5 and 9.1: an invalid stream is acknowledged and reported, DATA without data ends the association, and so does
 // the user with a reason; nothing answers an ABORT.
 func TestRaw9_1Aborts(t *testing.T) {
-	r := newRaw(t, *transport.RFC9260())
-	r.data(0, 5000, 0, false, true, true, "nowhere")
-	chunks := r.packet(5 * time.Second)
-	chunks = append(chunks, r.packet(5*time.Second)...)
-	require.Len(t, chunks, 2)
-	for _, c := range chunks {
-		if c.Type == wire.TypeError {
-			require.Equal(t, []byte{0, 1, 0, 8, 5000 >> 8, 5000 & 255, 0, 0}, c.Value)
-			continue
+	inTime(t, func(t *testing.T, x *lab) {
+		r := newRaw(t, x, *transport.RFC9260())
+		r.data(0, 5000, 0, false, true, true, "nowhere")
+		chunks := r.packet(5 * time.Second)
+		chunks = append(chunks, r.packet(5*time.Second)...)
+		require.Len(t, chunks, 2)
+		for _, c := range chunks {
+			if c.Type == wire.TypeError {
+				require.Equal(t, []byte{0, 1, 0, 8, 5000 >> 8, 5000 & 255, 0, 0}, c.Value)
+				continue
+			}
+			require.Equal(t, wire.TypeSack, c.Type)
+			require.EqualValues(t, r.tsn, binary.BigEndian.Uint32(c.Value))
 		}
-		require.Equal(t, wire.TypeSack, c.Type)
-		require.EqualValues(t, r.tsn, binary.BigEndian.Uint32(c.Value))
-	}
-	value := binary.BigEndian.AppendUint32(nil, uint32(r.tsn)+1)
-	r.send(func(b *wire.Builder) { b.Chunk(wire.TypeData, 3, append(value, make([]byte, 8)...)) })
-	c := r.only(wire.TypeAbort)[0]
-	require.Equal(t, append([]byte{0, 9, 0, 8}, value...), c.Value)
-	require.Zero(t, c.Flags)
-
-	r = newRaw(t, *transport.RFC9260())
-	require.NoError(t, r.b.Abort("enough"))
-	require.Equal(t, append([]byte{0, 12, 0, 10}, "enough"...), r.only(wire.TypeAbort)[0].Value)
-	r.chunk(wire.TypeAbort)
-	r.silent("an ABORT is not answered")
+		value := binary.BigEndian.AppendUint32(nil, uint32(r.tsn)+1)
+		r.send(func(b *wire.Builder) { b.Chunk(wire.TypeData, 3, append(value, make([]byte, 8)...)) })
+		c := r.only(wire.TypeAbort)[0]
+		require.Equal(t, append([]byte{0, 9, 0, 8}, value...), c.Value)
+		require.Zero(t, c.Flags)
+	})
+	inTime(t, func(t *testing.T, x *lab) {
+		r := newRaw(t, x, *transport.RFC9260())
+		require.NoError(t, r.b.Abort("enough"))
+		require.Equal(t, append([]byte{0, 12, 0, 10}, "enough"...), r.only(wire.TypeAbort)[0].Value)
+		r.chunk(wire.TypeAbort)
+		r.silent("an ABORT is not answered")
+	})
 }

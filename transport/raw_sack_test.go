@@ -67,18 +67,21 @@ func (r *raw) sent(wait time.Duration) (tsns []int) {
 	}
 }
 
-// profiles runs a test against the default and against the profile of RFC 9260.
-func profiles(t *testing.T, test func(t *testing.T, cfg *transport.Config)) {
-	t.Run("default", func(t *testing.T) { test(t, &transport.Config{}) })
-	t.Run("rfc9260", func(t *testing.T) { test(t, transport.RFC9260()) })
+// profiles runs a test in virtual time against the default and against the profile of RFC 9260.
+func profiles(t *testing.T, test func(t *testing.T, x *lab, cfg *transport.Config)) {
+	for name, cfg := range map[string]*transport.Config{"default": {}, "rfc9260": transport.RFC9260()} {
+		t.Run(name, func(t *testing.T) {
+			inTime(t, func(t *testing.T, x *lab) { test(t, x, cfg) })
+		})
+	}
 }
 
 // RFC 9260 section 6.2: the first DATA is acknowledged at once, a lone packet within SACK.Delay and the second one at once; and so
 // are gaps, duplicates, which are reported, and the I bit. The window told does not fall for what the program has read.
 func TestRaw6_2Acknowledges(t *testing.T) {
-	profiles(t, func(t *testing.T, cfg *transport.Config) {
+	profiles(t, func(t *testing.T, x *lab, cfg *transport.Config) {
 		cfg.SackDelay = 150 * time.Millisecond
-		r := newRaw(t, *cfg)
+		r := newRaw(t, x, *cfg)
 		at := func(n int) serial.TSN { return r.tsn + serial.TSN(n) }
 		quick := func(why string) wire.Sack {
 			t.Helper()
@@ -137,37 +140,39 @@ func TestRaw6_2Acknowledges(t *testing.T) {
 
 // RFC 9260 section 7.2.4: under the profile three reports send a chunk again, not two; and the one packet is all that goes.
 func TestRaw7_2_4FastRetransmit(t *testing.T) {
-	r := newRaw(t, *transport.RFC9260())
-	for range 6 {
-		require.NoError(t, r.b.WriteMessage(make([]byte, 100), nil))
-	}
-	seen := 0
-	for seen < 6 {
-		got := r.sent(5 * time.Second)
-		require.NotEmpty(t, got)
-		seen += len(got)
-	}
-	r.reply(-1, 1<<20, 1)
-	require.Empty(t, r.sent(100*time.Millisecond))
-	r.reply(-1, 1<<20, 1)
-	r.reply(-1, 1<<20, 1)
-	require.Empty(t, r.sent(100*time.Millisecond), "repeated reports are none")
-	r.reply(-1, 1<<20, 1, 2)
-	require.Empty(t, r.sent(100*time.Millisecond))
-	r.reply(-1, 1<<20, 1, 2, 3)
-	require.Equal(t, []int{0}, r.sent(500*time.Millisecond), "before the timer")
-	r.reply(-1, 1<<20, 1, 2, 3, 4)
-	require.Empty(t, r.sent(100*time.Millisecond), "once")
-	r.reply(5, 1<<20)
+	inTime(t, func(t *testing.T, x *lab) {
+		r := newRaw(t, x, *transport.RFC9260())
+		for range 6 {
+			require.NoError(t, r.b.WriteMessage(make([]byte, 100), nil))
+		}
+		seen := 0
+		for seen < 6 {
+			got := r.sent(5 * time.Second)
+			require.NotEmpty(t, got)
+			seen += len(got)
+		}
+		r.reply(-1, 1<<20, 1)
+		require.Empty(t, r.sent(100*time.Millisecond))
+		r.reply(-1, 1<<20, 1)
+		r.reply(-1, 1<<20, 1)
+		require.Empty(t, r.sent(100*time.Millisecond), "repeated reports are none")
+		r.reply(-1, 1<<20, 1, 2)
+		require.Empty(t, r.sent(100*time.Millisecond))
+		r.reply(-1, 1<<20, 1, 2, 3)
+		require.Equal(t, []int{0}, r.sent(500*time.Millisecond), "before the timer")
+		r.reply(-1, 1<<20, 1, 2, 3, 4)
+		require.Empty(t, r.sent(100*time.Millisecond), "once")
+		r.reply(5, 1<<20)
+	})
 }
 
 // RFC 9260 section 6.3.3: T3-rtx sends the earliest chunk again after RTO.Initial, or RTO.Min once there is a round trip, then after
 // twice that; what was acknowledged in between is not.
 func TestRaw6_3_3Timeout(t *testing.T) {
-	profiles(t, func(t *testing.T, cfg *transport.Config) {
+	profiles(t, func(t *testing.T, x *lab, cfg *transport.Config) {
 		cfg.RTOInitial, cfg.RTOMin = 200*time.Millisecond, 200*time.Millisecond
 		cfg.NoProbeTimeout = true
-		r := newRaw(t, *cfg)
+		r := newRaw(t, x, *cfg)
 		require.NoError(t, r.b.WriteMessage([]byte("again"), nil))
 		require.Equal(t, []int{0}, r.sent(5*time.Second))
 		start := time.Now()
@@ -185,9 +190,9 @@ func TestRaw6_3_3Timeout(t *testing.T) {
 
 // RFC 9260 sections 6.1 A and 6.2.1: nothing new goes into a closed window but one probe; when it opens what waits goes.
 func TestRaw6_1Window(t *testing.T) {
-	profiles(t, func(t *testing.T, cfg *transport.Config) {
+	profiles(t, func(t *testing.T, x *lab, cfg *transport.Config) {
 		cfg.RTOInitial, cfg.RTOMin = 200*time.Millisecond, 200*time.Millisecond
-		r := newRaw(t, *cfg)
+		r := newRaw(t, x, *cfg)
 		write := func() {
 			t.Helper()
 			require.NoError(t, r.b.WriteMessage(make([]byte, 500), nil))
