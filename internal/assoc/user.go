@@ -33,6 +33,9 @@ func SetPolicy(m *tx.Message, p path.Policy) {
 	m.Wish, m.Redundant = uint8(p), p == path.Redundant
 }
 
+// NewMessage returns an empty message for Send.
+func (a *Assoc) NewMessage() *tx.Message { return a.tx.NewMessage() }
+
 // Send takes a message. It is accepted whole, whatever SendHeld says: the layer above keeps the limit. On an error the
 // message stays the caller's.
 func (a *Assoc) Send(now mono.Time, m *tx.Message) error {

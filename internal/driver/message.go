@@ -20,6 +20,11 @@ var (
 // as it is no larger than all of it. With Options.More the message is only collected until a call without it brings the
 // end; that call's options count. Nil options are those of the stream, or else the defaults given.
 func (s *Stream) WriteMessage(p []byte, o, def *Options) error {
+	if s.quick(p, o, def) {
+		return nil
+	}
+	s.slow.Add(1)
+	defer s.slow.Add(-1)
 	if err := s.turn.WaitAndLock(); err != nil {
 		return s.writeClosedOr(err)
 	}
@@ -47,8 +52,8 @@ func (s *Stream) writeMessage(p []byte, o, def *Options) error {
 	if m == nil {
 		m = tx.NewMessage()
 	}
-	m.Data.Write(p)
-	s.partial = m
+	m.Write(p)
+	s.collect(m)
 	var err error
 	if more {
 		s.c.mu.Lock()
@@ -60,11 +65,22 @@ func (s *Stream) writeMessage(p []byte, o, def *Options) error {
 	} else {
 		err = s.push(m, o, def)
 	}
-	s.partial = nil
+	s.collect(nil)
 	if err != nil {
 		m.Free()
 	}
 	return err
+}
+
+// collect keeps a message until its end is written, or forgets the one that was kept.
+func (s *Stream) collect(m *tx.Message) {
+	switch {
+	case s.partial == nil && m != nil:
+		s.slow.Add(1)
+	case s.partial != nil && m == nil:
+		s.slow.Add(-1)
+	}
+	s.partial = m
 }
 
 // dropPartial frees a message that will not be written to its end. Whoever is writing at this moment finds the end itself.
@@ -74,7 +90,7 @@ func (s *Stream) dropPartial() {
 	}
 	if s.partial != nil {
 		s.partial.Free()
-		s.partial = nil
+		s.collect(nil)
 	}
 	s.turn.Unlock(true)
 }

@@ -26,7 +26,9 @@ type Stream struct {
 	turn    gate.Gate
 	partial *tx.Message // a message written in pieces; whoever has the turn owns it
 
-	messages atomic.Bool // the last reader asked for messages
+	messages atomic.Bool  // the last reader asked for messages
+	slow     atomic.Int32 // writers inside, and whatever else forbids quick writes
+	dated    atomic.Bool  // there is a deadline for writing
 
 	// guarded by Conn.mu
 	waits   bool     // in mux.waiting
@@ -149,6 +151,11 @@ func (s *Stream) writeClosedOr(err error) error {
 // how many bytes were queued; those are on their way even when the rest failed. def is used unless the stream has options
 // of its own.
 func (s *Stream) Write(p []byte, max int, def *Options) (n int, err error) {
+	if len(p) <= max && s.quick(p, nil, def) {
+		return len(p), nil
+	}
+	s.slow.Add(1)
+	defer s.slow.Add(-1)
 	if err := s.turn.WaitAndLock(); err != nil {
 		return 0, s.writeClosedOr(err)
 	}
@@ -173,7 +180,7 @@ func (s *Stream) send(p []byte, def *Options) error {
 	var m *tx.Message
 	if len(p) > 0 {
 		m = tx.NewMessage()
-		m.Data.Write(p) // copied before the lock is taken
+		m.Write(p) // copied before the lock is taken
 	}
 	err := s.push(m, nil, def)
 	if err != nil && m != nil {
@@ -213,7 +220,7 @@ func (s *Stream) push(m *tx.Message, o, def *Options) error {
 		if ok && c.hasRoom(s, promised) {
 			s.place.turn = max(0, s.place.turn-m.Data.Len)
 			c.pushed(now, s, m, o, def)
-			behind := c.blocked && !promised && !c.flushing && c.a.Behind(m.SID) && c.a.Held()-c.charged < bookStep
+			behind := !promised && c.behind(s)
 			if err = c.a.Send(now, m); behind {
 				c.unlock()
 			} else {
@@ -383,6 +390,7 @@ func (s *Stream) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline is SetReadDeadline for Write.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
+	s.dated.Store(!t.IsZero())
 	s.turn.SetDeadline(t)
 	s.room.SetDeadline(t)
 	return s.writeClosedOr(nil)

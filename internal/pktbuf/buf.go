@@ -45,6 +45,12 @@ type Buf struct {
 	count bool // it is in live
 }
 
+// lent is the class of a buffer over memory that is not ours.
+const lent = uint8(len(classes))
+
+// Lend makes b, a zero Buf, an empty buffer over mem, for owners who keep both in one piece: Free gives nothing back.
+func (b *Buf) Lend(mem []byte) { *b = Buf{data: mem[:0], class: lent} }
+
 // Get returns an empty buffer whose capacity is at least n, which must not exceed MaxBuf.
 func Get(n int) *Buf {
 	for c, size := range classes {
@@ -109,7 +115,9 @@ func (b *Buf) Free() {
 		b.count = false
 		live.Add(-1)
 	}
-	pools[b.class].Put(b)
+	if b.class != lent {
+		pools[b.class].Put(b)
+	}
 }
 
 // FreeChain gives back b and everything behind it. A nil b is fine.

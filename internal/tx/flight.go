@@ -218,6 +218,6 @@ func (s *Sender) forget(c *chunk) {
 	m.st.held -= n
 	m.acked(n)
 	if c.flags&flagEnd != 0 {
-		m.Free()
+		s.recycle(m)
 	}
 }

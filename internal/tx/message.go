@@ -45,12 +45,55 @@ type Message struct {
 	cuts      int    // fragments cut
 	size      int    // bytes it had
 	abandoned bool
+
+	own  pktbuf.Buf // over room: the payload of a small message lies in the message itself
+	room [SmallMessage]byte
 }
+
+// SmallMessage is up to how many bytes a message needs no memory beside its own.
+const SmallMessage = 128
 
 var messages pktbuf.Pool[Message]
 
 // NewMessage returns an empty message from the pool. Push hands it over; a message that is not pushed goes back with Free.
 func NewMessage() *Message { return messages.Get() }
+
+// NewMessage returns an empty message, one that was acknowledged lately if there is one.
+func (s *Sender) NewMessage() *Message {
+	if s.work == nil || s.spare == nil {
+		return NewMessage()
+	}
+	m := s.spare
+	s.spare, m.next = m.next, nil
+	s.spares--
+	return m
+}
+
+// maxSpares is how many messages a Sender keeps for the next ones.
+const maxSpares = 256
+
+// recycle frees a message.
+func (s *Sender) recycle(m *Message) {
+	if s.spares >= maxSpares {
+		m.Free()
+		return
+	}
+	m.Data.Free()
+	*m = Message{next: s.spare}
+	s.spare = m
+	s.spares++
+}
+
+// Write adds p to the payload.
+func (m *Message) Write(p []byte) {
+	if m.Data.Head == nil && len(p) <= SmallMessage {
+		m.own.Lend(m.room[:])
+		m.own.Append(p)
+		m.Data.Push(&m.own)
+		return
+	}
+	m.Data.Write(p)
+}
 
 // Free gives the message and its bytes back. Only the owner may call it: after a successful Push that is the Sender.
 func (m *Message) Free() {

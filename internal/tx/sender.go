@@ -93,6 +93,8 @@ type work struct {
 	rr      roundRobin
 	kind    Scheduling // of sched
 	pushes  uint64     // messages ever pushed
+	spare   *Message   // empty ones, see NewMessage
+	spares  int
 }
 
 // begin makes s ready for its first message.
@@ -179,6 +181,7 @@ func (s *Sender) Trim() {
 	}
 	s.ring, s.mask, s.lost, s.cand = nil, 0, bitring{}, bitring{}
 	s.gaps, s.newGaps = nil, nil
+	s.spare, s.spares = nil, 0
 	if s.missing != nil {
 		*s.missing = missing{}
 	}
