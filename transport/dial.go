@@ -175,24 +175,6 @@ func (p *dialing) sockets(ctx context.Context) ([]udp.Socket, error) {
 	return udp.ListenSet(ctx, usable, p.cfg.LocalUDPPort, p.cfg.socket())
 }
 
-// nodeKey tells which dials share a node.
-type nodeKey struct {
-	text string
-	user *Config // set when it has functions, which cannot be compared
-}
-
-func (p *dialing) key() any {
-	c := p.cfg
-	k := nodeKey{text: fmt.Sprintf("%v udp=%d dscp=%d plain=%v shards=%d buffers=%d,%d,%d-%d,%d memory=%d most=%d inits=%d,%v all=%v core=%+v",
-		p.local, c.LocalUDPPort, c.DSCP, c.NoOffload, c.Shards, c.SocketReadBuffer, c.SocketWriteBuffer, c.SendBuffer, c.MaxSendBuffer,
-		c.ReceiveWindow, c.Memory, c.MaxAssociations,
-		c.InitsPerSource, c.StrictAnswers, c.AllStreams, c.core())}
-	if c.Control != nil || c.Device != nil || c.Logger != nil || c.Capture != nil {
-		k.user = p.user
-	}
-	return k
-}
-
 // wrap takes over sockets opened by others. On an error they are all closed.
 func wrap(conns []net.PacketConn) ([]udp.Socket, error) {
 	var socks []udp.Socket

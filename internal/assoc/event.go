@@ -62,7 +62,8 @@ type events struct {
 type eventQueue struct {
 	queue []Event
 	last  []Event // told only after every part was handed out: restart, end of stream, closed
-	room  [8]Event
+	room  [6]Event
+	after [2]Event // room of last
 }
 
 var eventQueues pktbuf.Pool[eventQueue]
@@ -70,7 +71,7 @@ var eventQueues pktbuf.Pool[eventQueue]
 func (e *events) open() {
 	if e.eventQueue == nil {
 		e.eventQueue = eventQueues.Get()
-		e.queue = e.room[:0]
+		e.queue, e.last = e.room[:0], e.after[:0]
 	}
 }
 
@@ -79,9 +80,17 @@ func (e *events) done() {
 	if len(e.queue)+len(e.last) == 0 {
 		q := e.eventQueue
 		e.eventQueue = nil
-		*q = eventQueue{} // nothing that they point to is kept
+		q.queue, q.last = nil, nil // the events in their room were taken by pop, so nothing that they point to is kept
 		eventQueues.Put(q)
 	}
+}
+
+// pop takes the first event of a queue.
+func pop(queue *[]Event) Event {
+	ev := (*queue)[0]
+	(*queue)[0] = Event{}
+	*queue = (*queue)[1:]
+	return ev
 }
 
 // waiting reports whether an event is to be told before parts.
@@ -112,8 +121,7 @@ func (e *events) late(ev Event) {
 func (a *Assoc) NextEvent() (Event, bool) {
 	e := &a.events
 	if e.waiting() {
-		ev := e.queue[0]
-		e.queue = e.queue[1:]
+		ev := pop(&e.queue)
 		e.done()
 		return ev, true
 	}
@@ -129,8 +137,7 @@ func (a *Assoc) NextEvent() (Event, bool) {
 		return Event{Kind: EventSpace}, true
 	}
 	if e.eventQueue != nil {
-		ev := e.last[0]
-		e.last = e.last[1:]
+		ev := pop(&e.last)
 		e.done()
 		if ev.Kind == EventClosed {
 			a.rx.Drop() // fragments whose rest will never come

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/endpoint"
+	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/udp"
 	"github.com/go-multihome/multihome/locator"
@@ -101,10 +102,12 @@ type Node struct {
 	ep        *endpoint.Endpoint
 	listeners map[uint16]*Listener
 
-	life   sync.Mutex // guards users, closed, idle
+	life   sync.Mutex // guards everything up to the next heading
 	users  int
 	closed bool
-	idle   *time.Timer
+	idle   *time.Timer // of routineIdle
+	wound  bool        // it runs: it is left alone when users come and go, and looks for itself when it fires
+	since  mono.Time   // when the last user went away
 
 	// atomic
 	stats struct {
@@ -177,10 +180,6 @@ func (n *Node) Retain() bool {
 		return false
 	}
 	n.users++
-	if n.idle != nil {
-		n.idle.Stop()
-		n.idle = nil
-	}
 	return true
 }
 
@@ -208,7 +207,9 @@ func (n *Node) forgo() (last bool) {
 	switch {
 	case n.users > 0 || n.closed:
 	case n.cfg.KeepIdle > 0:
-		n.idle = time.AfterFunc(n.cfg.KeepIdle, n.routineIdle)
+		if n.since = n.clock.now(); !n.wound {
+			n.windIdle(n.cfg.KeepIdle)
+		}
 	default:
 		n.closed, last = true, true
 	}
@@ -216,10 +217,26 @@ func (n *Node) forgo() (last bool) {
 	return last
 }
 
+// windIdle lets routineIdle run after d. The caller holds the lock.
+func (n *Node) windIdle(d time.Duration) {
+	n.wound = true
+	if n.idle == nil {
+		n.idle = time.AfterFunc(d, n.routineIdle)
+	} else {
+		n.idle.Reset(d)
+	}
+}
+
 // routineIdle closes a node that nobody has used for a while.
 func (n *Node) routineIdle() {
 	n.life.Lock()
-	if n.users > 0 || n.closed || n.idle == nil {
+	n.wound = false
+	if n.users > 0 || n.closed {
+		n.life.Unlock()
+		return
+	}
+	if rest := n.cfg.KeepIdle - n.clock.now().Sub(n.since); rest > 0 {
+		n.windIdle(rest)
 		n.life.Unlock()
 		return
 	}

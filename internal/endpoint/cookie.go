@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"net/netip"
 	"time"
 
@@ -24,7 +25,8 @@ const (
 
 // secrets holds the key in force and the one before, which still opens the cookies made with it.
 type secrets struct {
-	key   [2][32]byte
+	keyed [2]hash.Hash // HMACs with the keys, to be Reset: that saves a third of the work of new ones
+	sum   [macLen]byte
 	since mono.Time
 	turn  byte // which key is in force; its low bit travels in the cookie
 }
@@ -43,16 +45,19 @@ func (s *secrets) rotate(now mono.Time, life time.Duration, random func() uint64
 }
 
 func (s *secrets) fill(turn byte, random func() uint64) {
-	k := &s.key[turn&1]
-	for i := 0; i < len(k); i += 8 {
-		binary.BigEndian.PutUint64(k[i:], random())
+	var key [32]byte
+	for i := 0; i < len(key); i += 8 {
+		binary.BigEndian.PutUint64(key[i:], random())
 	}
+	s.keyed[turn&1] = hmac.New(sha256.New, key[:])
 }
 
+// mac returns the HMAC of a cookie, which is valid until the next call.
 func (s *secrets) mac(turn byte, body []byte) []byte {
-	h := hmac.New(sha256.New, s.key[turn&1][:])
+	h := s.keyed[turn&1]
+	h.Reset()
 	h.Write(body)
-	return h.Sum(nil)
+	return h.Sum(s.sum[:0])
 }
 
 // seal appends the sealed cookie to b.
