@@ -254,6 +254,10 @@ type usrsctp struct {
 	ours *transport.Association
 	peer *child
 	six  []int // paths in IPv6
+
+	more *transport.Stream // for returns
+	fill *content          // of it
+	side int64             // bytes sent on it
 }
 
 // opts are what an association with usrsctp is made of.
@@ -405,16 +409,37 @@ func (u *usrsctp) ready(t testing.TB) {
 // active waits until so many pairs of addresses are active.
 func (u *usrsctp) active(t testing.TB, n int) {
 	t.Helper()
-	ok := func() bool {
-		active := 0
-		for _, p := range u.ours.Paths() {
-			if p.State == heartbeat.Active && !p.Gone {
-				active++
-			}
+	require.Eventually(t, func() bool { return u.works() >= n }, patience, time.Millisecond, "every path must become active:\n%s", u)
+}
+
+// works counts the active pairs.
+func (u *usrsctp) works() (n int) {
+	for _, p := range u.ours.Paths() {
+		if p.State == heartbeat.Active && !p.Gone {
+			n++
 		}
-		return active >= n
 	}
-	require.Eventually(t, ok, patience, time.Millisecond, "every path must become active:\n%s", u)
+	return n
+}
+
+// returns waits until so many pairs are active again, while a little data goes on a stream of its own: a pair on which data
+// was stuck, or seemed to be because everybody was slow, is not believed before data has passed on it.
+func (u *usrsctp) returns(t testing.TB, n int) {
+	t.Helper()
+	if u.more == nil {
+		s, err := u.ours.OpenStream()
+		require.NoError(t, err)
+		u.more, u.fill = s, newContent(ourSeed, int(s.ID()))
+	}
+	buf := make([]byte, 1000)
+	for end := time.Now().Add(patience); u.works() < n; time.Sleep(5 * time.Millisecond) {
+		require.True(t, time.Now().Before(end), "every path must become active:\n%s", u)
+		u.fill.Read(buf)
+		require.NoError(t, u.more.SetWriteDeadline(time.Now().Add(patience)))
+		_, err := u.more.Write(buf)
+		require.NoError(t, err)
+		u.side += int64(len(buf))
+	}
 }
 
 // String is what our side knows.

@@ -116,8 +116,15 @@ func TestUsrsctpRefuses(t *testing.T) {
 // TestUsrsctpRestarts has the peer die without a word, and come back with the same addresses and ports.
 func TestUsrsctpRestarts(t *testing.T) {
 	o := opts{args: []string{"-e", fmt.Sprint(ourSeed)}}
+	// The host of a dead program says so when something arrives for it, which would end the association first.
+	mute := func(l *netlab.Lab) {
+		for i := range l.Paths() {
+			require.NoError(t, l.Filter(i, "meta l4proto icmp drop"))
+		}
+	}
 	t.Run("and dials again", func(t *testing.T) {
 		l := lab(t, netlab.Options{})
+		mute(l)
 		ln := listen(t, l, o)
 		first := &usrsctp{lab: l, peer: startDialling(t, l, o), ours: accept(t, ln)}
 		first.peer.await("1 up")
@@ -142,6 +149,7 @@ func TestUsrsctpRestarts(t *testing.T) {
 	})
 	t.Run("and waits for us", func(t *testing.T) {
 		l := lab(t, netlab.Options{})
+		mute(l)
 		u := connect(t, l, true, o)
 		u.begin(100000).finish(t, u, 100000)
 		u.peer.kill()

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,6 @@ func usrsctpGap(t testing.TB, rtt time.Duration, dir netlab.Direction) (f gapFig
 	l := lab(t, netlab.Options{Delay: rtt / 2})
 	u := connect(t, l, true, opts{args: []string{"-T", "-r", "1000000"}})
 	settled, before, after := 100*time.Millisecond+10*rtt, 500*time.Millisecond, time.Second+5*rtt
-	count := int((settled + before + after) / recordEvery)
 	type fault struct {
 		at   time.Duration
 		path int
@@ -76,20 +76,27 @@ func usrsctpGap(t testing.TB, rtt time.Duration, dir netlab.Direction) (f gapFig
 		f.err = l.Cut(f.path, dir)
 		struck <- f
 	})
-	due := make([]time.Duration, count)
+	var due []time.Duration
+	var hit fault
 	rec := make([]byte, recordSize)
-	for i := range due {
+	end := time.Duration(math.MaxInt64)
+	for i := 0; monotonic() < end; i++ { // however long the fault was in coming
 		at := start + time.Duration(i)*recordEvery
 		if wait := at - monotonic(); wait > 0 {
 			time.Sleep(wait)
 			at = max(at, monotonic())
 		}
-		due[i] = at
+		due = append(due, at)
 		_, err := u.ours.Write(rec)
 		require.NoError(t, err)
+		select {
+		case hit = <-struck:
+			require.NoError(t, hit.err)
+			end = monotonic() + after
+		default:
+		}
 	}
-	hit := <-struck
-	require.NoError(t, hit.err)
+	count := len(due)
 	u.peer.say("1 wait %d", count*recordSize)
 	u.peer.await("1 received")
 	f.late = l.Lateness()
@@ -109,7 +116,7 @@ func usrsctpGap(t testing.TB, rtt time.Duration, dir netlab.Direction) (f gapFig
 		}
 		last = at
 	}
-	require.NotEqual(t, hit.path, u.current(), "data takes the other path")
+	u.leaves(t, hit.path)
 	u.end(t)
 	return f
 }

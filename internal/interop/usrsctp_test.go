@@ -71,44 +71,51 @@ func (w inStep) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// reach waits until a number of bytes has arrived on both sides.
+// arrived asks the peer how many bytes it has received, and leaves out what went beside.
+func (u *usrsctp) arrived(t testing.TB) (n int64) {
+	t.Helper()
+	u.peer.say("1 wait 0")
+	_, err := fmt.Sscanf(u.peer.await("1 received"), "1 received %d", &n)
+	require.NoError(t, err)
+	return n - u.side
+}
+
+// reach waits until a number of bytes has arrived on both sides, for as long as something does.
 func (p *progress) reach(t testing.TB, u *usrsctp, n int64) {
 	t.Helper()
-	u.peer.say("1 wait %d", n)
-	u.peer.await("1 received")
-	last, since := int64(-1), time.Now()
-	for {
-		got := p.got.Load()
-		switch {
-		case got >= n:
+	var last [2]int64
+	for since := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		now := [2]int64{p.got.Load(), u.arrived(t)}
+		if min(now[0], now[1]) >= n {
 			return
-		case got != last:
-			last, since = got, time.Now()
-		case time.Since(since) > patience:
+		}
+		if now != last {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) > patience {
 			select {
 			case err := <-p.done:
 				require.NoError(t, err)
 			default:
 			}
-			require.FailNowf(t, "the transfer stands still", "at %d of %d bytes\n%s", got, n, u)
+			require.FailNowf(t, "the transfer stands still", "at %d of %d bytes\n%s", now, n, u)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
 // finish waits for both directions.
 func (p *progress) finish(t testing.TB, u *usrsctp, n int64) {
 	t.Helper()
+	p.reach(t, u, n)
 	for range 2 {
 		select {
 		case err := <-p.done:
 			require.NoError(t, err)
-		case <-time.After(2 * patience):
-			require.FailNowf(t, "the transfer stands still", "%s", u)
+		case <-time.After(patience):
+			require.FailNowf(t, "all has arrived, and somebody waits", "%s", u)
 		}
 	}
-	u.peer.say("1 wait %d", n)
-	require.Equal(t, fmt.Sprintf("1 received %d", n), u.peer.await("1 received"))
+	require.Equal(t, n, u.arrived(t))
 	u.peer.await("1 sent")
 }
 
@@ -144,7 +151,7 @@ func TestUsrsctpTwoPaths(t *testing.T) {
 				p.reach(t, u, 2*n/5)
 				u.leaves(t, first)
 				require.NoError(t, l.Restore(first))
-				u.ready(t)
+				u.returns(t, l.Paths())
 				p.reach(t, u, 3*n/5)
 				second := 1 - first
 				require.NoError(t, l.Cut(second, netlab.Both))
@@ -182,7 +189,7 @@ func TestUsrsctpCross(t *testing.T) {
 			require.NoError(t, l.Cut(i, netlab.Both))
 			p.reach(t, u, int64(i+2)*n/5)
 			require.NoError(t, l.Restore(i))
-			u.active(t, 4)
+			u.returns(t, 4)
 		}
 		p.finish(t, u, n)
 		u.end(t)
