@@ -65,7 +65,7 @@ func TestPionInterleaving(t *testing.T) {
 
 // TestPionLosesRecords gives records up that a network loses, in both directions, in order and without.
 func TestPionLosesRecords(t *testing.T) {
-	const count, size = 80, 2500 // packets enough that losing none cannot happen
+	const count, size = 80, 2000 // packets enough that losing none cannot happen
 	ways := []struct {
 		name      string
 		options   transport.MessageOptions
