@@ -114,12 +114,20 @@ func (r *Receiver) turn(si uint32) {
 				r.giveUp(i) // a second message with the number of one already handed out
 				continue
 			}
-			if it.ord > s.next || !it.begun {
+			if it.ord > s.next || !it.begun || !r.mayBegin(it) {
 				return
 			}
 			r.start(i)
 		}
 	}
+}
+
+// mayBegin reports whether a message may be handed out up to where it is whole. One that is not keeps its stream for itself
+// until its end comes. In DATA chunks that must be the message at the front: were there still a gap before it, another message
+// of the stream could be the one that fills it, and wait for the stream with all of the memory, so that nothing of either would
+// be taken any more. Its next fragment asks again.
+func (r *Receiver) mayBegin(it *item) bool {
+	return it.whole || r.interleaving || it.lo <= r.cum+1
 }
 
 // start hands out what there is of item i, which has its first fragment, on a stream that is free. Unless it is whole the

@@ -196,7 +196,7 @@ func (r *Receiver) grown(i uint32) {
 	case it.whole && s.streaming != 0:
 		r.unlist(i)
 		r.enqueue(i)
-	case it.whole, s.streaming == 0 && r.tooLarge(it):
+	case it.whole, s.streaming == 0 && r.tooLarge(it) && r.mayBegin(it):
 		r.start(i)
 	}
 }

@@ -56,8 +56,12 @@ func TestPlain(t *testing.T) {
 			"1002 s0 n0 E c", "1001 s0 n0 - b", "=", "1000 s0 n0 B a", "= s0:abc"}},
 		{"hole filled last", []string{
 			"1000 s0 n0 B a", "1004 s0 n0 E e", "1002 s0 n0 - c", "= s0:a...", "1003 s0 n0 - d", "1001 s0 n0 - b", "= s0:...bcde"}},
-		{"next in order starts above a gap", []string{
-			"1002 s1 n0 B c", "= s1:c...", "1003 s1 n0 E d", "= s1:...d"}},
+		{"next in order waits above a gap until it is whole", []string{
+			"1002 s1 n0 B c", "=", "1003 s1 n0 E d", "= s1:cd"}},
+		{"next in order starts once the gap is closed", []string{
+			"1001 s1 n0 B c", "=", "1000 s0 n0 BE b", "= s0:b", "1002 s1 n0 - d", "= s1:cd...", "1003 s1 n0 E e", "= s1:...e"}},
+		{"a large unordered message before one that was begun", []string{ // what fills the gap must not have to wait for it
+			"1000 s0 UB a", "1003 s0 n0 B x", "=", "1001 s0 U b", "1002 s0 UE c", "= u0:abc", "1004 s0 n0 E y", "= s0:xy"}},
 		{"second message waits whole", []string{
 			"1002 s0 n1 B c", "1003 s0 n1 E d", "1000 s0 n0 B a", "= s0:a...", "1001 s0 n0 E b", "= s0:...b s0:cd"}},
 		{"second message waits begun", []string{
