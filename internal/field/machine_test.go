@@ -29,6 +29,8 @@ type stream struct {
 	count int
 	got   chan error
 	as    []arrival
+
+	shutdown time.Duration // how long the orderly end took
 }
 
 // records starts them.
@@ -54,15 +56,30 @@ func (p *pair) records() *stream {
 }
 
 // finish stops the records, ends the association in order, and requires that all of them have arrived.
-func (s *stream) finish(t *testing.T) {
+func (s *stream) finish(t testing.TB) {
 	t.Helper()
+	wait := func(ch chan error) (err error) {
+		t.Helper()
+		select {
+		case err = <-ch:
+		case <-time.After(patience):
+			s.tell(t)
+			require.FailNow(t, "records do not arrive")
+		}
+		return err
+	}
 	close(s.stop)
-	require.NoError(t, <-s.sent)
+	require.NoError(t, wait(s.sent))
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- s.a.Shutdown(ctx) }()
-	if err := <-s.got; !errors.Is(err, io.EOF) {
+	go func() {
+		start := time.Now()
+		err := s.a.Shutdown(ctx)
+		s.shutdown = time.Since(start)
+		ended <- err
+	}()
+	if err := wait(s.got); !errors.Is(err, io.EOF) {
 		s.tell(t)
 		require.ErrorIs(t, err, io.EOF)
 	}
@@ -71,7 +88,7 @@ func (s *stream) finish(t *testing.T) {
 }
 
 // moved waits until data of A takes another path than one, or that one again.
-func (s *stream) moved(t *testing.T, path int, back bool) {
+func (s *stream) moved(t testing.TB, path int, back bool) {
 	t.Helper()
 	for limit := time.Now().Add(patience); (s.current(s.a) == path) != back; time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
