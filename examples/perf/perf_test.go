@@ -352,7 +352,7 @@ func TestLimits(t *testing.T) {
 
 // TestTooLong: a number of bytes that takes longer than the server allows.
 func TestTooLong(t *testing.T) {
-	server, address := startServer(t, "127.0.0.1:0", "-max-time", "50ms", "-timeout", "50ms")
+	server, address := startServer(t, "127.0.0.1:0", "-max-time", "50ms", "-timeout", "2s")
 	x := start(t, nil, "client", "-bytes", "1000G", address)
 	require.Equal(t, 1, x.ended(t))
 	require.Contains(t, x.err.String(), "takes too long")
@@ -361,8 +361,8 @@ func TestTooLong(t *testing.T) {
 
 // TestStrangers: what else might say something to a server.
 func TestStrangers(t *testing.T) {
-	server, address := startServer(t, "127.0.0.1:0", "-timeout", "1s")
-	tcpServer, tcpAddress := startServer(t, "127.0.0.1:0", "-tcp", "-timeout", "1s")
+	server, address := startServer(t, "127.0.0.1:0", "-timeout", "3s")
+	tcpServer, tcpAddress := startServer(t, "127.0.0.1:0", "-tcp", "-timeout", "3s")
 	for _, tt := range []struct{ first, want string }{
 		{"GET / HTTP/1.1\r\n", `does not speak as perf does: \"GET / HTTP/1.1\\r\\n\"`},
 		{"{}\n", "does not speak"},
@@ -373,7 +373,7 @@ func TestStrangers(t *testing.T) {
 		{`{"do":"order","order":{"mode":"bulk","direction":"up","size":1,"streams":1}}` + "\n", "neither time nor bytes"},
 		{`{"do":"order","order":{"mode":"bulk","direction":"up","size":1,"streams":1,"seconds":1e300}}` + "\n", "neither time nor bytes"},
 		{strings.Repeat("x", maxLine+1), "longer than 4096 bytes"},
-		{"", "no order within 1s"},
+		{"", "no order within 3s"},
 	} {
 		dial := map[string]func() (net.Conn, error){
 			"sctp": func() (net.Conn, error) { return transport.Dial(context.Background(), address, nil) },

@@ -245,8 +245,11 @@ func TestFileSurvivesPaths(t *testing.T) {
 			start := time.Now()
 			tr := p.transfer(fileSize())
 			tr.reachShare(t, 1./3)
-			first := p.current(p.a)
-			require.True(t, tr.uses(p.a, first), "data takes a path that is active")
+			first := -1
+			require.Eventually(t, func() bool {
+				first = p.current(p.a)
+				return tr.uses(p.a, first)
+			}, patience, time.Millisecond, "data takes a path that is active")
 			t.Logf("a third took %v; before any fault A and B found %d and %d failures", time.Since(start).Round(time.Millisecond),
 				p.atA.failures(), p.atB.failures())
 			for try := 1; !tr.cut(t, first, 2./3); try++ { // it was left in that moment for one that had become well

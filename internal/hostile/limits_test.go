@@ -127,12 +127,12 @@ func TestMemoryIsShared(t *testing.T) {
 	}
 	most := int64(0)
 	eventually(t, func() bool { return l.SocketStats().MemoryUsed > budget/2 }, "memory fills")
-	stuck := time.Now()
-	for last := int64(-1); time.Since(stuck) < 600*time.Millisecond; time.Sleep(5 * time.Millisecond) {
+	last, same := int64(-1), 0
+	for ; same < 120; time.Sleep(5 * time.Millisecond) { // looks rather than time, in which nobody else may have run
 		used := l.SocketStats().MemoryUsed
 		most = max(most, used)
-		if used != last {
-			last, stuck = used, time.Now()
+		if same++; used != last {
+			last, same = used, 0
 		}
 	}
 	least, largest, windows := budget, 0, 0
@@ -324,7 +324,7 @@ func TestListenerCloses(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1<<20, n)
 	require.NoError(t, <-echo)
-	require.Equal(t, 4, active(b))
+	eventually(t, func() bool { return active(b) == 4 }, "all pairs work on") // one may have seemed dead on a busy machine
 	require.Equal(t, 1, b.SocketStats().Associations)
 
 	closed := make(chan error, 1)
@@ -363,8 +363,12 @@ func TestRestartsFillNoQueue(t *testing.T) {
 	l := listen(t, transport.Config{Backlog: backlog})
 	port, refused := 0, 0
 	for range 8 {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		require.NoError(t, err)
+		var c *net.UDPConn
+		eventually(t, func() (free bool) { // once the socket of the life before has closed
+			var err error
+			c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+			return err == nil
+		}, "the port")
 		port = c.LocalAddr().(*net.UDPAddr).Port
 		sock := &muted{PacketConn: c}
 		cfg := quick(transport.Config{Local: "127.0.0.1:7000", PacketConns: []net.PacketConn{sock}})
