@@ -96,12 +96,17 @@ func localChanges(t *testing.T, opts udp.Options) {
 	require.NoError(t, lab.A.LinkDown(0))
 	eventually("told", func() bool { return every(states(c1, lab.A.Addr4(0)), heartbeat.Inactive) })
 	require.Equal(t, "local fault: link down (p0)", <-reasons)
-	require.True(t, every(states(c1, lab.A.Addr4(1)), heartbeat.Active, heartbeat.Unconfirmed), "the other link is well")
+	// Not at once: on a busy machine a path may seem dead for a moment.
+	eventually("the other link is well", func() bool {
+		return every(states(c1, lab.A.Addr4(1)), heartbeat.Active, heartbeat.Unconfirmed)
+	})
 	require.EqualValues(t, 1, a.machine.down.Load())
 
 	c2, s2 := dial()
 	require.True(t, every(states(c2, lab.A.Addr4(0)), heartbeat.Inactive), "born knowing it")
-	require.True(t, every(states(c2, lab.A.Addr4(1)), heartbeat.Active, heartbeat.Unconfirmed))
+	eventually("and the other is well", func() bool {
+		return every(states(c2, lab.A.Addr4(1)), heartbeat.Active, heartbeat.Unconfirmed)
+	})
 
 	require.NoError(t, lab.B.AddrDel(1))
 	eventually("the acceptor's side is told", func() bool {
