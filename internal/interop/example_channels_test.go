@@ -57,6 +57,10 @@ func TestExampleDataChannels(t *testing.T) {
 		udp, ours := freePort(t), freePort(t)
 		p := example(t, "rtcweb", udp, ours, 5001)
 		a := dialExample(t, udp, 5001, transport.Config{LocalUDPPort: uint16(ours)})
+		// Until it takes orders, a moment after it says that it is connected, it has nothing to answer a request on.
+		p.await("Connected to")
+		p.say("help")
+		p.await("Commands:")
 		for round := range 3 {
 			s, err := a.OpenStream()
 			require.NoError(t, err)
