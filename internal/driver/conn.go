@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/endpoint"
+	"github.com/go-multihome/multihome/internal/gate"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 )
@@ -52,12 +53,14 @@ type Conn struct {
 	complete   bool // aborted only for want of a SHUTDOWN COMPLETE
 	pressed    bool // the receive window is nearly used up
 	isGone     bool // nothing more will be done for it
+	quiet      bool // the lock's holder reads packets next: who is woken may be woken quietly
+	calm       bool // the same of who flushes
 
 	watch    []func(time.Time, *assoc.Event)
 	failed   *undelivered  // nil while there are none
 	dry      chan struct{} // closed when everything is acknowledged; only while somebody waits for that
-	up       chan struct{} // closed when established or ended; only while somebody dials
-	down     chan struct{} // closed when it is gone; made by the first who waits for that
+	up       *gate.Gate    // set when established or ended; only while somebody dials
+	ending   *ending       // made by the first who waits until it is gone
 	listener *Listener     // where it waits, or waited, for Accept
 	mux      *mux          // streams; nil until the first one is used
 
@@ -197,7 +200,7 @@ func (c *Conn) handle(r *reader, g *group) {
 			}
 		}
 	}
-	c.leave(out)
+	c.leaveReading(out)
 }
 
 // handleCookie takes a packet that begins with a COOKIE ECHO the endpoint has opened.
@@ -213,7 +216,7 @@ func (c *Conn) handleCookie(r *reader, ck *cookie) {
 	}
 	c.shard = uint8(r.shard)
 	c.a.HandleCookie(c.now, r.arrival(ck.pkt), r.pkts[ck.pkt].buf, ck.ck)
-	c.leave(nil)
+	c.leaveReading(nil)
 }
 
 // routineTimer runs when the alarm goes off.
@@ -223,6 +226,9 @@ func (c *Conn) routineTimer() {
 	if c.removed {
 		c.unlock()
 		return
+	}
+	if c.lingered() && !now.Before(c.ending.at) {
+		c.giveUp(now)
 	}
 	if at, ok := c.a.Deadline(); ok && !now.Before(at) {
 		c.a.Timeout(now)
@@ -234,6 +240,9 @@ func (c *Conn) routineTimer() {
 // away with each acknowledgement costs nothing, it goes off once in vain and is set again.
 func (c *Conn) rearm() {
 	at, ok := c.a.Deadline()
+	if c.lingered() && (!ok || c.ending.at.Before(at)) {
+		at, ok = c.ending.at, true
+	}
 	if !ok || c.removed || (c.armed != 0 && !at.Before(c.armed)) {
 		return
 	}
@@ -313,7 +322,8 @@ func (c *Conn) events() {
 
 func (c *Conn) signalUp() {
 	if c.up != nil {
-		close(c.up)
+		c.up.Lock()
+		c.up.UnlockFor(true, c.quiet)
 		c.up = nil
 	}
 }
@@ -350,8 +360,9 @@ func (c *Conn) gone() {
 	c.node.leave()
 	c.mu.Lock()
 	c.isGone = true
-	if c.down != nil {
-		close(c.down)
+	if e := c.ending; e != nil {
+		e.gone.Lock()
+		e.gone.UnlockFor(true, c.calm)
 	}
 	c.mu.Unlock()
 }

@@ -29,7 +29,7 @@ func (c *Conn) parts() {
 func (d *delivery) close() {
 	if s := d.to; s != nil {
 		d.to = nil
-		s.in.gate.Unlock(s.in.ready())
+		s.in.gate.UnlockFor(s.in.ready(), d.c.quiet)
 	}
 }
 

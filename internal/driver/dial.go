@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/go-multihome/multihome/internal/endpoint"
+	"github.com/go-multihome/multihome/internal/gate"
 	"github.com/go-multihome/multihome/internal/wire"
 )
 
@@ -27,7 +28,10 @@ func (n *Node) Dial(ctx context.Context, p endpoint.DialParams) (*Conn, error) {
 	if !n.Retain() {
 		return nil, ErrNodeClosed
 	}
-	up := make(chan struct{})
+	up := new(gate.Gate)
+	if n.quiet {
+		up.AllowQuiet(0)
+	}
 	n.mu.Lock()
 	e, err := n.ep.Dial(n.clock.now(), p)
 	if err != nil {
@@ -41,11 +45,11 @@ func (n *Node) Dial(ctx context.Context, p endpoint.DialParams) (*Conn, error) {
 	c.enter()
 	c.knowFaults()
 	c.leave(nil)
-	select {
-	case <-up:
-	case <-ctx.Done():
+	if err := up.WaitContext(ctx); err == nil {
+		up.Unlock(true)
+	} else {
 		c.mu.Lock()
-		why := &Unanswered{ctx.Err(), c.a.DialReport()}
+		why := &Unanswered{err, c.a.DialReport()}
 		c.unlock()
 		c.abort(wire.CauseUserAbort, "given up", why)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-multihome/multihome/internal/assoc"
+	"github.com/go-multihome/multihome/internal/gate"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/wire"
 )
@@ -52,13 +53,12 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 		return net.ErrClosed
 	}
 	c.beginShutdown(now)
-	down := c.downChan()
+	e := c.awaitEnd()
 	c.leave(nil)
-	select {
-	case <-down:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := e.gone.WaitContext(ctx); err != nil {
+		return err
 	}
+	e.gone.Unlock(true)
 	return c.outcome()
 }
 
@@ -86,39 +86,27 @@ func (c *Conn) Close(linger time.Duration) error {
 	c.userClosed = true
 	c.shutStreams()
 	c.beginShutdown(now)
-	down := c.downChan()
+	e := c.awaitEnd()
+	if !ended && linger >= 0 {
+		e.at = now.Add(linger)
+	}
 	c.leave(nil)
+	e.wait()
+	c.node.settle()
 	if ended {
-		<-down
-		c.node.settle()
 		return c.outcomeUnsent()
 	}
-	if linger < 0 {
-		<-down
-	} else {
-		t := time.NewTimer(linger)
-		select {
-		case <-down:
-			t.Stop()
-		case <-t.C:
-			c.giveUp()
-			<-down
-		}
-	}
-	c.node.settle()
 	return c.outcome()
 }
 
 // giveUp ends an association whose linger time is over. If nothing but the last word of the peer is missing, its SHUTDOWN
 // COMPLETE, all data has arrived in both directions and there is no error to report.
-func (c *Conn) giveUp() {
-	now := c.enter()
-	if !c.ended {
-		c.complete = c.a.State() == assoc.ShutdownAckSent
-		c.aborted = ErrLinger
-		c.a.Abort(now, wire.CauseUserAbort, "linger time is over")
-	}
-	c.leave(nil)
+// The caller holds the lock and flushes.
+func (c *Conn) giveUp(now mono.Time) {
+	c.ending.at = 0
+	c.complete = c.a.State() == assoc.ShutdownAckSent
+	c.aborted = ErrLinger
+	c.a.Abort(now, wire.CauseUserAbort, "linger time is over")
 }
 
 // Abort ends the association at once. The peer is told the reason.
@@ -132,10 +120,10 @@ func (c *Conn) Abort(reason string) error {
 	}
 	c.userClosed = true
 	c.shutStreams()
-	down := c.downChan()
+	e := c.awaitEnd()
 	c.unlock()
 	c.abort(wire.CauseUserAbort, reason, nil)
-	<-down
+	e.wait()
 	c.node.settle()
 	return nil
 }
@@ -159,16 +147,35 @@ func (c *Conn) abort(cause wire.CauseCode, reason string, why error) {
 	c.leave(nil)
 }
 
-// downChan returns a channel that is closed when the association is gone: ended, its last packet sent.
-func (c *Conn) downChan() <-chan struct{} {
-	if c.down == nil {
-		c.down = make(chan struct{})
+// ending is for those who wait until an association is gone: ended, its last packet sent.
+type ending struct {
+	gone gate.Gate // condition: it is gone
+	at   mono.Time // when Close waits no longer and the alarm goes off; 0: as long as it takes. Guarded by Conn.mu
+}
+
+func (c *Conn) awaitEnd() *ending {
+	if c.ending == nil {
+		c.ending = new(ending)
+		if c.node.quiet {
+			c.ending.gone.AllowQuiet(0)
+		}
 		if c.isGone {
-			close(c.down)
+			c.ending.gone.Lock()
+			c.ending.gone.Unlock(true)
 		}
 	}
-	return c.down
+	return c.ending
 }
+
+// wait has no deadline and cannot fail.
+func (e *ending) wait() {
+	if e.gone.WaitAndLock() == nil {
+		e.gone.Unlock(true)
+	}
+}
+
+// lingered reports whether Close waits for the end, for a time.
+func (c *Conn) lingered() bool { return c.ending != nil && c.ending.at != 0 && !c.ended }
 
 // outcome is how the association ended: nil in order, or why not, with what was not delivered.
 func (c *Conn) outcome() error {

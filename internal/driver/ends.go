@@ -138,7 +138,7 @@ func (c *Conn) inEnded(s *Stream) {
 	}
 	s.over = true
 	c.mux.zeroOver = c.mux.zeroOver || s.id == 0
-	s.in.finish(io.EOF)
+	s.in.finish(io.EOF, c.quiet)
 	c.release(s)
 }
 

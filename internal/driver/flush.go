@@ -28,20 +28,27 @@ const maxRounds = 4
 
 // leave flushes the core's output and gives up the lock that the caller holds. out is a batch to use, which may hold
 // packets already, or nil for an empty one of the node's.
-func (c *Conn) leave(out *pktbuf.Batch) {
+func (c *Conn) leave(out *pktbuf.Batch) { c.leaveAs(out, false) }
+
+// leaveReading is leave for a reader, who waits for packets next.
+func (c *Conn) leaveReading(out *pktbuf.Batch) { c.leaveAs(out, true) }
+
+func (c *Conn) leaveAs(out *pktbuf.Batch, reading bool) {
 	if c.removed {
 		c.takeCredit()
 		c.unlock()
 		return
 	}
+	c.quiet = reading
 	c.events()
+	c.quiet = false
 	if c.flushing {
 		c.again = true
 		c.wakeWriters()
 		c.unlock()
 		return
 	}
-	c.flushing = true
+	c.flushing, c.calm = true, reading
 	c.flush(out, maxRounds)
 }
 
@@ -73,6 +80,7 @@ func (c *Conn) flush(out *pktbuf.Batch, rounds int) {
 			out = fresh(pool)
 		}
 		if n == rounds {
+			c.calm = false
 			go c.routineFlush()
 			c.mu.Unlock()
 			return
@@ -129,7 +137,7 @@ func (c *Conn) settleDown() bool {
 		c.mu.Unlock()
 		return true
 	}
-	c.flushing = true
+	c.flushing, c.calm = true, false
 	c.tick()
 	return false
 }

@@ -215,13 +215,13 @@ func (q *inbox) pop() {
 
 // finish sets the end that readers find behind the last message. The first end stays. It reports whether something is left
 // to read before it.
-func (q *inbox) finish(err error) (unread bool) {
+func (q *inbox) finish(err error, quiet bool) (unread bool) {
 	q.gate.Lock()
 	if q.end == nil {
 		q.end = err
 	}
 	unread = q.head != nil
-	q.gate.Unlock(q.ready())
+	q.gate.UnlockFor(q.ready(), quiet)
 	return unread
 }
 

@@ -50,7 +50,7 @@ func (c *Conn) streams() *mux {
 		if c.node.cfg.Merge {
 			m.all = new(merged)
 			if end := c.readEnd(); end != nil {
-				m.all.in.finish(end)
+				m.all.in.finish(end, c.quiet)
 			}
 		}
 		m.end = c.readEnd()
@@ -107,14 +107,19 @@ func (c *Conn) stream(id uint16) (s *Stream, made bool) {
 	return s, made
 }
 
+// calmReads is how many reads in a row must have waited for just one message each before the reader is woken quietly.
+const calmReads = 4
+
 // newStream makes the stream of a number. prev is the one before it, whose incoming side has ended while its outgoing side
 // has not: that goes on, unless its end is under way.
 func (c *Conn) newStream(id uint16, prev *Stream) *Stream {
 	m := c.mux
 	s := &Stream{c: c, id: id}
-	s.in.pressed = c.pressed
+	if s.in.pressed = c.pressed; c.node.quiet {
+		s.in.gate.AllowQuiet(calmReads)
+	}
 	if end := c.readEnd(); end != nil {
-		s.in.finish(end)
+		s.in.finish(end, c.quiet)
 	}
 	s.room.Lock()
 	s.room.Unlock(true)
@@ -224,11 +229,11 @@ func (c *Conn) endStreams() {
 	}
 	end := c.readEnd()
 	for _, s := range m.streams {
-		s.in.finish(end)
+		s.in.finish(end, c.quiet)
 	}
 	if m.all != nil {
 		m.all.flush(c)
-		m.all.in.finish(end)
+		m.all.in.finish(end, c.quiet)
 	}
 	m.gate.Lock()
 	if m.end == nil || c.userClosed {

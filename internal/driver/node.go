@@ -95,8 +95,9 @@ type Node struct {
 	machine machine
 	alarms  alarms
 
-	window      int // receive window of one association
-	smallCredit int // memory given back by a reader that is worth a turn of its own
+	window      int  // receive window of one association
+	quiet       bool // its sockets are the kernel's
+	smallCredit int  // memory given back by a reader that is worth a turn of its own
 
 	mu        sync.RWMutex // guards everything up to the next heading; taken after Conn.mu, never before
 	ep        *endpoint.Endpoint
@@ -133,6 +134,7 @@ func NewNode(socks []udp.Socket, cfg Config) *Node {
 	core := n.ep.Config()
 	n.window = core.Window
 	n.smallCredit = 2 * (core.Payload + pktbuf.Overhead)
+	n.quiet = !slices.ContainsFunc(socks, func(s udp.Socket) bool { return udp.Kernel(s) == nil })
 	n.watchMachine()
 	n.startReaders()
 	return n

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/go-multihome/multihome/internal/assoc"
 	"github.com/go-multihome/multihome/internal/endpoint"
+	"github.com/go-multihome/multihome/internal/gate"
 	"github.com/go-multihome/multihome/internal/mono"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/udp"
@@ -109,6 +111,7 @@ func (r *reader) read() error {
 
 // take takes the packets of the batch in.
 func (r *reader) take() {
+	rings := gate.Rings()
 	r.split()
 	for off := 0; off < len(r.pkts); off += turnPackets {
 		r.now = r.node.clock.now()
@@ -118,6 +121,9 @@ func (r *reader) take() {
 	if r.out != nil {
 		r.node.batches.Put(r.out)
 		r.out = nil
+	}
+	if len(r.in.Slots) == r.in.Cap() && gate.Rings() != rings {
+		runtime.Gosched() // there may be more to read, and who was woken quietly would have to wait for that
 	}
 }
 
@@ -212,7 +218,7 @@ func (r *reader) strays() {
 		ck := &r.cookies[i]
 		ck.conn.handleCookie(r, ck)
 		if ck.born {
-			ck.conn.listener.queue(ck.conn)
+			ck.conn.listener.queue(ck.conn, true)
 		}
 	}
 	clear(r.cookies)

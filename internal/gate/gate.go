@@ -37,15 +37,24 @@ type Gate struct {
 	deadline time.Time // zero: none. Guarded by mu, as everything below.
 	room     *room     // nil until somebody had to wait
 	set      bool
+	bells    uint8 // not zero: who waits may wait for a bell when it has been calm for one time less
+	calm     uint8 // how often in a row who had waited left nothing behind
+	waited   bool  // who holds the lock has waited
 }
 
 // room is the waiting room of one gate. Guarded by Gate.mu.
 type room struct {
 	cond    sync.Cond
 	waiters int
+	bell    *bell       // of one of the waiters
 	timer   *time.Timer // runs wake; nil until somebody waited with a deadline
 	armed   bool        // timer is running for the present deadline
 }
+
+// AllowQuiet lets those who wait be woken quietly, see UnlockFor: the first one, and others while those before them found,
+// after waiting, just what they could take. From one who did not it takes that many who wait and do. It is for those who wait
+// for a real socket's packets, and must be called before the first use.
+func (g *Gate) AllowQuiet(after uint8) { g.bells, g.calm = after+1, after }
 
 // Lock locks the gate whether the condition holds or not, and reports whether it does.
 func (g *Gate) Lock() (set bool) {
@@ -71,6 +80,7 @@ func (g *Gate) WaitAndLock() error {
 	g.mu.Lock()
 	for {
 		if g.expired() {
+			g.waited = false
 			g.mu.Unlock()
 			return os.ErrDeadlineExceeded
 		}
@@ -105,7 +115,8 @@ func (g *Gate) WaitContext(ctx context.Context) error {
 			stop()
 		}
 		if err != nil {
-			g.pass()
+			g.waited = false
+			g.pass(false)
 			g.mu.Unlock()
 		}
 		return err
@@ -114,9 +125,21 @@ func (g *Gate) WaitContext(ctx context.Context) error {
 
 // Unlock records whether the condition holds now and unlocks the gate. One waiter is woken if it does; that one's own
 // Unlock wakes the next, as long as the condition holds.
-func (g *Gate) Unlock(set bool) {
+func (g *Gate) Unlock(set bool) { g.UnlockFor(set, false) }
+
+// UnlockFor is Unlock. When quiet, the caller waits for the next packet right away, as a reader of sockets does: then a
+// waiter may be woken in a way that costs much less and takes effect when the caller waits.
+func (g *Gate) UnlockFor(set, quiet bool) {
+	if g.waited {
+		g.waited = false
+		if set {
+			g.calm = 0
+		} else if g.calm < 255 {
+			g.calm++
+		}
+	}
 	g.set = set
-	g.pass()
+	g.pass(quiet)
 	g.mu.Unlock()
 }
 
@@ -127,7 +150,7 @@ func (g *Gate) SetDeadline(t time.Time) {
 	g.deadline = t
 	if r := g.room; r != nil {
 		r.disarm()
-		r.cond.Broadcast() // each looks at its deadline and the condition anew, and the first to wait again arms
+		r.wakeAll() // each looks at its deadline and the condition anew, and the first to wait again arms
 	}
 	g.mu.Unlock()
 }
@@ -147,9 +170,14 @@ func (g *Gate) expired() bool {
 // pass hands a set condition on to one waiter. A waiter that was woken for the condition and leaves with an error
 // must pass it on too, or the next would sleep on although the condition holds. (A passed deadline needs no passing:
 // it is every waiter's, and the timer or SetDeadline wakes them all.)
-func (g *Gate) pass() {
-	if g.set && g.room != nil && g.room.waiters > 0 {
-		g.room.cond.Signal()
+func (g *Gate) pass(quiet bool) {
+	r := g.room
+	switch {
+	case !g.set || r == nil || r.waiters == 0:
+	case r.bell != nil && r.bell.rung.Load() == silent:
+		r.bell.ring(quiet)
+	default:
+		r.cond.Signal()
 	}
 }
 
@@ -171,11 +199,36 @@ func (g *Gate) wait() {
 		}
 	}
 	r.waiters++
-	r.cond.Wait()
+	g.waited = false
+	if b := g.takeBell(); b != nil {
+		g.mu.Unlock()
+		b.wait()
+		g.mu.Lock()
+		r.bell = nil
+		giveBell(b)
+		if !g.set { // it was taken away, or this is not the gate for it
+			if g.calm = 0; g.bells == 1 {
+				g.bells = 0
+			}
+		}
+	} else {
+		r.cond.Wait()
+	}
+	g.waited = true
 	r.waiters--
 	if r.waiters == 0 {
 		r.disarm()
 	}
+}
+
+// takeBell gets a bell for who is about to wait, nil if it is to wait without.
+func (g *Gate) takeBell() *bell {
+	if g.bells == 0 || g.calm < g.bells-1 || g.room.bell != nil {
+		return nil
+	}
+	b := takeBell()
+	g.room.bell = b
+	return b
 }
 
 // wake lets every waiter look again. It runs when the timer fires or a context ends. A timer that fires late, after a
@@ -184,7 +237,7 @@ func (g *Gate) wake() {
 	g.mu.Lock()
 	if r := g.room; r != nil {
 		r.disarm()
-		r.cond.Broadcast()
+		r.wakeAll()
 	}
 	g.mu.Unlock()
 }
@@ -194,4 +247,11 @@ func (r *room) disarm() {
 		r.armed = false
 		r.timer.Stop()
 	}
+}
+
+func (r *room) wakeAll() {
+	if r.bell != nil {
+		r.bell.ring(false)
+	}
+	r.cond.Broadcast()
 }
