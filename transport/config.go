@@ -199,7 +199,7 @@ type Config struct {
 	SlowStartLimit int
 
 	// MaxBurst is how many packets leave a path at once where its window is not spread over the round trip: round trips
-	// below 2 ms, windows of no more than MaxBurst packets. Default 64, range 1 to 1024 (Max.Burst, RFC 9260 section 6.1 D).
+	// below 2 ms, windows of no more than MaxBurst packets and 64. Default 128, range 1 to 1024 (Max.Burst, RFC 9260 section 6.1 D).
 	MaxBurst int
 
 	// NoPacing never spreads a congestion window over the round trip.
@@ -235,7 +235,8 @@ type Config struct {
 	// with no more than three times what it received can list its addresses.
 	NoInitPadding bool
 
-	// NoPadChunk does not announce the PAD chunk (RFC 4820). Peers that search for the path MTU with it (RFC 8899) then do not.
+	// NoPadChunk does not announce the PAD chunk (RFC 4820). Peers that search for the path MTU with it (RFC 8899) then do not,
+	// and neither we nor they fill a packet up that a large message leaves a few bytes short.
 	NoPadChunk bool
 
 	// NoListing names none of our addresses in INIT and INIT ACK, so that the peer knows those only that our packets come

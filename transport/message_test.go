@@ -420,7 +420,7 @@ func TestLabParameters(t *testing.T) {
 		p := a.Parameters()
 		require.Equal(t, transport.Parameters{
 			RTOInitial: time.Second, RTOMin: 400 * time.Millisecond, RTOMax: 30 * time.Second, AssocMaxRetrans: 10,
-			MaxBurst: 64, Fragmentation: transport.FragmentMessages, Scheduler: transport.RoundRobin,
+			MaxBurst: 128, Fragmentation: transport.FragmentMessages, Scheduler: transport.RoundRobin,
 			SackDelay: 20 * time.Millisecond, SackEvery: 2, SendBuffer: 1 << 20, ReceiveWindow: 100_000, Linger: 5 * time.Second,
 		}, p)
 		peer := a.Peer()

@@ -33,7 +33,7 @@ type Config struct {
 
 	Congestion    cc.Kind // default CUBIC (RFC 8312)
 	SlowStart     int     // L of RFC 9260 section 7.2.1: packets of growth per SACK in slow start, default MaxBurst
-	MaxBurst      int     // packets that leave a path at once, default 64 (RFC 9260 section 6.1 D and 16: 4)
+	MaxBurst      int     // packets that leave a path at once, default 128 (RFC 9260 section 6.1 D and 16: 4)
 	NoPacing      bool    // do not spread a window over the round trip
 	NoDelayExit   bool    // end slow start with a loss only, not when the delay grows (HyStart++)
 	PlainRecovery bool    // no proportional rate reduction (RFC 6937), and each timeout in a row lowers the threshold
@@ -121,7 +121,7 @@ func (c *Config) Fill() {
 	def(&c.MaxPayload, 8972)
 	c.MaxPayload = min(c.MaxPayload, wire.MaxPacket&^3)
 	def(&c.InitialPackets, 10)
-	def(&c.MaxBurst, 64)
+	def(&c.MaxBurst, 128)
 	def(&c.SlowStart, c.MaxBurst)
 	def(&c.CookieLife, time.Minute)
 	def(&c.Stagger, 100*time.Millisecond)

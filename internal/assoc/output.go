@@ -323,6 +323,11 @@ func (a *Assoc) emitOn(now mono.Time, p *path.Path, want, must, wished bool, out
 		p.Doubt().Prompt = false
 		a.busy, a.zwpDue = true, false
 		a.noteBulk(p)
+		if rest := b.Room(); 0 < rest && rest <= wire.IDataHeaderLen && a.peer.Pad && !a.cfg.NoPad && a.tx.HasNew() {
+			// Too little for the beginning of the next message. Filled up (RFC 4820), the packet keeps the size of those around
+			// it, and leaves together with them: see pktbuf.Batch.
+			b.Pad(rest)
+		}
 		if a.zwp > 0 {
 			p.StretchT3(now, int(a.zwp))
 		}

@@ -26,7 +26,7 @@ import (
 // A turn is bounded, so that output runs between long bursts of input.
 
 // turnPackets is how many packets are taken in before output runs.
-const turnPackets = 64
+const turnPackets = 128
 
 // readSlots is how many datagrams one system call brings at most.
 const readSlots = 64

@@ -23,9 +23,13 @@ type pacer struct {
 
 const (
 	// maxBurst is Max.Burst (RFC 9260 section 16), unless configured. It is larger than the RFC's recommended 4 since
-	// acknowledgements come per batch of received packets here.
-	maxBurst  = 64
+	// acknowledgements come per batch of received packets here, up to as many in one: a burst of fewer packets than that
+	// would leave the sender waiting while they are taken in.
+	maxBurst  = 128
 	burstTime = time.Millisecond
+
+	// whole is the window up to which, in packets, nothing is spread whatever the round trip.
+	whole = 64
 
 	// shortest is the round trip below which a window is not spread: a timer is no finer than a part of it.
 	shortest = 2 * time.Millisecond
@@ -58,7 +62,7 @@ func (c *pacer) limit(max int) {
 // measures one long round trip, of which the average keeps a part for many that follow.
 func (p *Path) cost(bytes int) time.Duration {
 	rtt, w := min(p.RTO.SRTT(), p.RTO.Latest()), p.CC().Window()
-	if c := &p.carry().pace; c.off || rtt < shortest || w <= c.max*p.Payload {
+	if c := &p.carry().pace; c.off || rtt < shortest || w <= min(c.max, whole)*p.Payload {
 		return 0
 	}
 	d := time.Duration(int64(rtt) * int64(bytes) / int64(w))

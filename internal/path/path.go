@@ -29,7 +29,7 @@ type Config struct {
 	Payload    int // bytes of UDP payload one packet may have; 0: BasePayload
 	Congestion cc.Kind
 	CC         cc.Config // MTU and IPv6 are the path's own
-	MaxBurst   int       // packets that leave at once (Max.Burst); 0: 64
+	MaxBurst   int       // packets that leave at once (Max.Burst); 0: 128
 	NoPacing   bool      // a window is never spread over the round trip
 }
 

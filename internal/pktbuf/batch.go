@@ -22,9 +22,10 @@ type Batch struct {
 	pkts []Packet
 }
 
-// Sizes of a batch: packets, and bytes of slab behind them: 64 packets of an Ethernet path, or 29 of a jumbo one.
+// Sizes of a batch: packets, and bytes of slab behind them: 128 packets of an Ethernet path, or 29 of a jumbo one. That is
+// what may leave a path at once, and with segmentation offload about three messages of 64 KiB.
 const (
-	BatchPackets = 64
+	BatchPackets = 128
 	BatchBytes   = 256 << 10
 )
 

@@ -15,7 +15,7 @@ import (
 // keepSenders is how many write scratches (9 KiB each) an otherwise idle socket keeps.
 const keepSenders = 2
 
-// sendBatch is the most packets handed to the kernel in one call.
+// sendBatch is the most messages, and pieces of memory, handed to the kernel in one call.
 const sendBatch = 64
 
 // sender is the scratch of one write. Its messages are what the kernel gets in one call: a packet each, or a run of packets
@@ -87,8 +87,8 @@ func (w *sender) singly(pkts []pktbuf.Packet) (int, error) {
 	return n, err
 }
 
-// write sends the longest run of packets, at most sendBatch, that agree about DF, and returns how many of them left and
-// why the next one did not.
+// write sends the longest run of packets, at most sendBatch messages, that agree about DF, and returns how many of them left
+// and why the next one did not.
 func (w *sender) write(pkts []pktbuf.Packet, segments bool) (n int, err error) {
 	s := w.sock
 	w.sent, w.errno = 0, 0
@@ -145,7 +145,7 @@ func (w *sender) gather(pkts []pktbuf.Packet, segments bool) error {
 	var r run
 	for i := range pkts {
 		p := &pkts[i]
-		if i == sendBatch || p.NoDF != pkts[0].NoDF {
+		if vecs == sendBatch || p.NoDF != pkts[0].NoDF {
 			break
 		}
 		same := i > 0 && p.Peer == pkts[i-1].Peer
