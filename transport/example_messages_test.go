@@ -405,7 +405,11 @@ func ExampleFragmentation() {
 		return
 	}
 	defer l.Close()
-	a, err := transport.Dial(context.Background(), l.Addr().String(), &transport.Config{Fragmentation: transport.RefuseMessages})
+	cfg := &transport.Config{
+		Fragmentation: transport.RefuseMessages,
+		MaxPayload:    -1, // no search for larger packets, with which the limit would grow
+	}
+	a, err := transport.Dial(context.Background(), l.Addr().String(), cfg)
 	if err != nil {
 		fmt.Println(err)
 		return
