@@ -125,9 +125,19 @@ func (r *Receiver) turn(si uint32) {
 // mayBegin reports whether a message may be handed out up to where it is whole. One that is not keeps its stream for itself
 // until its end comes. In DATA chunks that must be the message at the front: were there still a gap before it, another message
 // of the stream could be the one that fills it, and wait for the stream with all of the memory, so that nothing of either would
-// be taken any more. Its next fragment asks again.
+// be taken any more. See front for when the gap is closed.
 func (r *Receiver) mayBegin(it *item) bool {
 	return it.whole || r.interleaving || it.lo <= r.cum+1
+}
+
+// front lets the message that the cumulative TSN lies in begin, since a gap before it has been closed.
+func (r *Receiver) front() {
+	if r.interleaving || r.tail&(slotEnd|slotLost) != 0 || r.tail.item() == 0 {
+		return
+	}
+	if i := r.tail.item(); r.hold.items.a[i].place != streaming {
+		r.grown(i)
+	}
 }
 
 // start hands out what there is of item i, which has its first fragment, on a stream that is free. Unless it is whole the

@@ -217,7 +217,11 @@ func (r *Receiver) Data(_ mono.Time, d *wire.Data) Outcome {
 	if r.high != r.cum {
 		r.pkt |= pktGap
 	}
+	before := r.cum
 	out := r.take(d)
+	if r.cum > before+1 {
+		r.front()
+	}
 	if r.high != r.cum {
 		r.pkt |= pktGap
 	}

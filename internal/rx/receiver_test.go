@@ -59,9 +59,9 @@ func TestPlain(t *testing.T) {
 		{"next in order waits above a gap until it is whole", []string{
 			"1002 s1 n0 B c", "=", "1003 s1 n0 E d", "= s1:cd"}},
 		{"next in order starts once the gap is closed", []string{
-			"1001 s1 n0 B c", "=", "1000 s0 n0 BE b", "= s0:b", "1002 s1 n0 - d", "= s1:cd...", "1003 s1 n0 E e", "= s1:...e"}},
+			"1001 s1 n0 B c", "=", "1000 s0 n0 BE b", "= s0:b s1:c...", "1002 s1 n0 - d", "= s1:...d...", "1003 s1 n0 E e", "= s1:...e"}},
 		{"a large unordered message before one that was begun", []string{ // what fills the gap must not have to wait for it
-			"1000 s0 UB a", "1003 s0 n0 B x", "=", "1001 s0 U b", "1002 s0 UE c", "= u0:abc", "1004 s0 n0 E y", "= s0:xy"}},
+			"1000 s0 UB a", "1003 s0 n0 B x", "=", "1001 s0 U b", "1002 s0 UE c", "= u0:abc s0:x...", "1004 s0 n0 E y", "= s0:...y"}},
 		{"second message waits whole", []string{
 			"1002 s0 n1 B c", "1003 s0 n1 E d", "1000 s0 n0 B a", "= s0:a...", "1001 s0 n0 E b", "= s0:...b s0:cd"}},
 		{"second message waits begun", []string{

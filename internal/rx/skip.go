@@ -27,6 +27,7 @@ func (r *Receiver) ForwardTSN(_ mono.Time, f *wire.ForwardTSN) Outcome {
 	for i := range f.Skips() {
 		r.skip(f.Skip(i))
 	}
+	r.front()
 	if r.high != r.cum {
 		r.pkt |= pktGap
 	}
