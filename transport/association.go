@@ -22,8 +22,9 @@ type Association struct {
 	options driver.Options
 	merged  bool // Config.AllStreams
 
+	zero atomic.Pointer[Stream] // stream 0, made when it is first used
+
 	mu     sync.Mutex
-	zero   *Stream    // stream 0, made when it is first used
 	events chan Event // made by Events
 
 	eventsDropped atomic.Uint64
@@ -39,12 +40,11 @@ func newAssociation(c *driver.Conn, cfg *Config) *Association {
 
 // stream0 returns the stream that the association is as a net.Conn.
 func (a *Association) stream0() *Stream {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.zero == nil {
-		a.zero = &Stream{a: a, s: a.conn.Zero()}
+	if s := a.zero.Load(); s != nil {
+		return s
 	}
-	return a.zero
+	a.zero.CompareAndSwap(nil, &Stream{a: a, s: a.conn.Zero()})
+	return a.zero.Load()
 }
 
 // Read reads from stream 0. See [Stream.Read].

@@ -147,7 +147,8 @@ func (s *Stream) ReadMessage(p []byte) (n int, info MessageInfo, err error) {
 	if s.a.merged {
 		return 0, info, s.a.opError("read", errMerged)
 	}
-	n, part, more, err := s.s.ReadMessage(p)
+	var part rx.Part
+	n, more, err := s.s.ReadMessage(p, &part)
 	return n, infoOf(&part, more, s.ID()), s.a.opError("read", err)
 }
 
@@ -201,7 +202,8 @@ func (a *Association) ReadMessage(p []byte) (n int, info MessageInfo, err error)
 	if !a.merged {
 		return a.stream0().ReadMessage(p)
 	}
-	n, part, more, err := a.conn.ReadAny(p)
+	var part rx.Part
+	n, more, err := a.conn.ReadAny(p, &part)
 	return n, infoOf(&part, more, 0), a.opError("read", err)
 }
 

@@ -60,7 +60,7 @@ type coreKey struct {
 	noPad, noReconfig               bool
 	maxStreams, redundantPaths      int
 	scheduler                       tx.Scheduling
-	noFragments                     bool
+	noFragments, runs               bool
 	maxSegment                      int
 	maxInitRTO                      time.Duration
 	maxPaths, maxPeerAddrs          int
@@ -92,10 +92,10 @@ func coreKeyOf(a *assoc.Config) coreKey {
 		noPad:         a.NoPad, noReconfig: a.NoReconfig,
 		maxStreams: a.MaxStreams, redundantPaths: a.RedundantPaths,
 		scheduler:   a.Scheduler,
-		noFragments: a.NoFragments,
-		maxSegment:  a.MaxSegment,
-		maxInitRTO:  a.MaxInitRTO,
-		maxPaths:    a.MaxPaths, maxPeerAddrs: a.MaxPeerAddrs,
+		noFragments: a.NoFragments, runs: a.Runs,
+		maxSegment: a.MaxSegment,
+		maxInitRTO: a.MaxInitRTO,
+		maxPaths:   a.MaxPaths, maxPeerAddrs: a.MaxPeerAddrs,
 		check: a.Check,
 	}
 }

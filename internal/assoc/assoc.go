@@ -164,7 +164,7 @@ func (a *Assoc) init(cfg *Config, local []locator.Locator) {
 // open sets up both directions once the peer's numbers are known.
 func (a *Assoc) open() {
 	a.rx.Init(&rx.Config{InitialTSN: a.peerTSN, Streams: a.inStreams, Window: a.cfg.Window, SackDelay: a.cfg.SackDelay,
-		SackEvery: a.cfg.SackEvery, Interleaving: a.interleaving()})
+		SackEvery: a.cfg.SackEvery, Interleaving: a.interleaving(), Runs: a.cfg.Runs})
 	a.tx.Init(&tx.Config{InitialTSN: a.myTSN, Streams: a.outStreams, PeerWindow: a.peerWindow, Interleaving: a.interleaving(), Scheduler: a.cfg.Scheduler,
 		Partial: a.partial(), KeepAbandoned: a.cfg.KeepAbandoned, CountMissing: a.cfg.CountMissing})
 	a.prompted = false

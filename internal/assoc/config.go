@@ -62,6 +62,8 @@ type Config struct {
 
 	RedundantPaths int // paths a redundant message travels on, default 2
 
+	Runs bool // message parts may hold several small messages (rx.Part.Run)
+
 	Scheduler   tx.Scheduling // whose turn it is among the streams, default round robin (RFC 8260 section 3)
 	NoFragments bool          // refuse messages that do not fit one DATA chunk (RFC 9260 section 6.9)
 

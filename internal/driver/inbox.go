@@ -1,11 +1,13 @@
 package driver
 
 import (
+	"encoding/binary"
 	"errors"
 
 	"github.com/go-multihome/multihome/internal/gate"
 	"github.com/go-multihome/multihome/internal/pktbuf"
 	"github.com/go-multihome/multihome/internal/rx"
+	"github.com/go-multihome/multihome/internal/serial"
 )
 
 // ErrBroken says that the rest of a message, of which a part was read, will not come: the peer has given it up
@@ -20,6 +22,8 @@ type inbox struct {
 	tail  *entry
 	buf   *pktbuf.Buf // rest of the head's chain
 	off   int         // bytes of buf already read
+	left  int         // of the message of a run that is read in part
+	nth   uint16      // messages of the run that were read
 	bytes int         // not yet read
 	whole int         // messages whose end is here
 	want  int         // how much of a message that is not whole its reader takes
@@ -76,7 +80,7 @@ func (q *inbox) add(p *rx.Part) (taken bool, freed int) {
 	}
 	q.bytes += p.Data.Len
 	if p.End || p.Broken {
-		q.whole++
+		q.whole += max(1, int(p.Run))
 	}
 	return true, 0
 }
@@ -86,12 +90,15 @@ func (q *inbox) push(p *rx.Part) {
 	e.part, e.next = *p, nil
 	if q.tail == nil {
 		q.head = e
-		q.buf, q.off = p.Data.Head, 0
+		q.begin()
 	} else {
 		q.tail.next = e
 	}
 	q.tail = e
 }
+
+// begin sets the cursor to the beginning of the head.
+func (q *inbox) begin() { q.buf, q.off, q.left, q.nth = q.head.part.Data.Head, 0, 0, 0 }
 
 // dropTail removes the last entry, of which nothing was read, and returns its memory.
 func (q *inbox) dropTail() (held int) {
@@ -126,6 +133,13 @@ func (q *inbox) ready() bool {
 	return !q.messages || q.whole > 0 || q.pressed || q.bytes >= q.want || q.half > 0 && q.head.part.Data.Held > q.half
 }
 
+// wait waits for what the reader wants, see expect, and returns with the gate locked unless there is an error.
+func (q *inbox) wait(want, half int) error {
+	q.gate.Lock()
+	q.messages, q.want, q.half = want > 0, want, half
+	return q.gate.Wait(q.ready())
+}
+
 // expect sets what the reader wants: bytes (0), or a message of which want bytes fit, and which may hold half bytes of memory
 // before its end is here.
 func (q *inbox) expect(want, half int) {
@@ -145,6 +159,12 @@ func (q *inbox) press(on bool) {
 // and the memory freed. ErrBroken stands alone: the bytes before it have been read.
 func (q *inbox) read(p []byte) (n, held int, err error) {
 	for q.head != nil && n < len(p) {
+		if q.head.part.Run > 0 {
+			k, h, _ := q.copyRun(p[n:])
+			n += k
+			held += h
+			continue
+		}
 		k, h, done := q.copyHead(p[n:])
 		n += k
 		held += h
@@ -165,18 +185,52 @@ func (q *inbox) read(p []byte) (n, held int, err error) {
 
 // message copies of the first message what is there and fits into p. more says that the message goes on. The caller holds
 // the gate and has found a head.
-func (q *inbox) message(p []byte) (n, held int, part rx.Part, more bool, err error) {
-	part = q.head.part
+// part is told what it is of.
+func (q *inbox) message(p []byte, part *rx.Part) (n, held int, more bool, err error) {
+	*part = q.head.part
+	if part.Run > 0 {
+		part.TSN += serial.TSN(q.nth)
+		if part.Counts {
+			part.Seq += uint32(q.nth)
+		}
+		n, held, done := q.copyRun(p)
+		return n, held, !done, nil
+	}
 	n, held, done := q.copyHead(p)
 	switch {
 	case done && part.Broken && n == 0:
 		q.pop()
-		return 0, held, part, false, ErrBroken
+		return 0, held, false, ErrBroken
 	case !done || part.Broken:
-		return n, held, part, true, nil
+		return n, held, true, nil
 	}
 	q.pop()
-	return n, held, part, !part.End, nil
+	return n, held, !part.End, nil
+}
+
+// copyRun copies bytes of the next message of the run at the head. done says that it has no more. The run goes with its last
+// message.
+func (q *inbox) copyRun(p []byte) (n, held int, done bool) {
+	b := q.buf.Bytes()
+	if q.left == 0 {
+		q.left = int(binary.BigEndian.Uint16(b[q.off:]))
+		q.off += rx.RunHeader
+	}
+	n = copy(p, b[q.off:q.off+q.left])
+	q.off += n
+	q.bytes -= n
+	if q.left -= n; q.left > 0 {
+		return n, 0, false
+	}
+	q.nth++
+	q.whole--
+	if q.off == len(b) {
+		held = q.buf.Held()
+		q.buf.Free()
+		q.buf = nil
+		q.pop()
+	}
+	return n, held, true
 }
 
 // copyHead copies bytes of the head entry. done says that it has no more.
@@ -200,7 +254,10 @@ func (q *inbox) copyHead(p []byte) (n, held int, done bool) {
 // pop drops the head, whose buffers are gone.
 func (q *inbox) pop() {
 	e := q.head
-	if e.part.End || e.part.Broken {
+	switch {
+	case e.part.Run > 0:
+		q.whole -= int(e.part.Run - q.nth)
+	case e.part.End || e.part.Broken:
 		q.whole--
 	}
 	q.head = e.next
@@ -210,7 +267,7 @@ func (q *inbox) pop() {
 		q.tail = nil
 		return
 	}
-	q.buf, q.off = q.head.part.Data.Head, 0
+	q.begin()
 }
 
 // finish sets the end that readers find behind the last message. The first end stays. It reports whether something is left

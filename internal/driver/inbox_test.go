@@ -2,6 +2,7 @@ package driver
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -24,6 +25,23 @@ func part(chunks ...[]byte) *rx.Part {
 func put(q *inbox, p *rx.Part) bool {
 	taken, _ := q.put(p)
 	return taken
+}
+
+// run is a part that holds each text as a message.
+func run(texts ...[]byte) *rx.Part {
+	n, size := 0, 0
+	for _, x := range texts {
+		n, size = n+len(x), size+rx.RunHeader+len(x)
+	}
+	b := pktbuf.Get(size)
+	for _, x := range texts {
+		b.Append(binary.BigEndian.AppendUint16(nil, uint16(len(x))))
+		b.Append(x)
+	}
+	p := &rx.Part{Begin: true, End: true, Run: uint16(len(texts)), Counts: true}
+	p.Data.Push(b)
+	p.Data.Len = n
+	return p
 }
 
 // take reads at most n bytes without waiting.
@@ -92,7 +110,19 @@ func FuzzInbox(f *testing.F) {
 		var want, got []byte
 		in, back := 0, 0
 		for range ops % 1000 {
-			if rng.IntN(2) == 0 {
+			if rng.IntN(5) == 0 {
+				texts := make([][]byte, 2+rng.IntN(20))
+				for i := range texts {
+					texts[i] = make([]byte, 1+rng.IntN(100))
+					for k := range texts[i] {
+						texts[i][k] = byte(rng.Uint32())
+					}
+					want = append(want, texts[i]...)
+				}
+				p := run(texts...)
+				in += p.Data.Held
+				require.True(t, put(&q, p))
+			} else if rng.IntN(2) == 0 {
 				p := &rx.Part{Begin: rng.IntN(2) == 0, End: rng.IntN(2) == 0}
 				for range 1 + rng.IntN(3) {
 					b := make([]byte, 1+rng.IntN(3000))
@@ -123,7 +153,7 @@ func message(q *inbox, n int) (text string, more bool, err error) {
 	q.gate.Lock()
 	defer func() { q.gate.Unlock(q.ready()) }()
 	p := make([]byte, n)
-	n, _, _, more, err = q.message(p)
+	n, _, more, err = q.message(p, new(rx.Part))
 	return string(p[:n]), more, err
 }
 
@@ -252,6 +282,21 @@ func FuzzInboxMessages(f *testing.F) {
 		next, open := 0, false
 		in, back := 0, 0
 		for range ops % 2000 {
+			if !open && rng.IntN(4) == 0 {
+				texts := make([][]byte, 2+rng.IntN(10))
+				for i := range texts {
+					texts[i] = make([]byte, 1+rng.IntN(200))
+					for k := range texts[i] {
+						texts[i][k] = byte(rng.Uint32())
+					}
+					sent = append(sent, msg{text: texts[i]})
+				}
+				p := run(texts...)
+				in += p.Data.Held
+				taken, _ := q.put(p)
+				require.True(t, taken)
+				continue
+			}
 			if rng.IntN(3) > 0 {
 				p := &rx.Part{Begin: !open}
 				if !open {
@@ -282,7 +327,7 @@ func FuzzInboxMessages(f *testing.F) {
 				continue
 			}
 			buf := make([]byte, want)
-			n, held, _, more, err := q.message(buf)
+			n, held, more, err := q.message(buf, new(rx.Part))
 			q.gate.Unlock(q.ready())
 			back += held
 			for len(part) == 0 && sent[next].broken && (err != nil || len(sent[next].text) < n || !bytes.HasPrefix(sent[next].text, buf[:n])) {
@@ -306,4 +351,48 @@ func FuzzInboxMessages(f *testing.F) {
 		require.Equal(t, in, back+held)
 		require.Equal(t, live, pktbuf.Live())
 	})
+}
+
+// The messages of a run come one by one, each with its own numbers, also when a read takes only a piece of one.
+func TestInboxRun(t *testing.T) {
+	live := pktbuf.Live()
+	var q inbox
+	q.expect(100, 4000)
+	p := run([]byte("one"), []byte("three"), []byte("four"))
+	p.TSN, p.Seq, p.PPID, p.SID = 1<<32-2, 7, 9, 3
+	held := p.Data.Held
+	put(&q, p)
+	require.Equal(t, 3, q.whole)
+	require.Equal(t, 12, q.bytes)
+	for i, c := range []struct {
+		size int
+		text string
+		more bool
+		tsn  uint32
+		seq  uint32
+		held int
+	}{
+		{100, "one", false, 1<<32 - 2, 7, 0}, {4, "thre", true, 1<<32 - 1, 8, 0}, {0, "", true, 1<<32 - 1, 8, 0}, {100, "e", false, 1<<32 - 1, 8, 0}, {4, "four", false, 0, 9, held},
+	} {
+		require.True(t, q.gate.LockIfSet())
+		buf := make([]byte, c.size)
+		var info rx.Part
+		n, back, more, err := q.message(buf, &info)
+		q.gate.Unlock(q.ready())
+		require.NoError(t, err)
+		require.Equal(t, []any{c.text, c.more, c.tsn, c.seq, c.held}, []any{string(buf[:n]), more, uint32(info.TSN), info.Seq, back}, i)
+		require.EqualValues(t, 9, info.PPID)
+		require.EqualValues(t, 3, info.SID)
+	}
+	require.Zero(t, q.whole)
+	require.Zero(t, q.bytes)
+	require.False(t, q.gate.LockIfSet())
+
+	put(&q, run([]byte("not"), []byte("read"))) // closed in the middle
+	text, _, _ := message(&q, 100)
+	require.Equal(t, "not", text)
+	back, _ := q.close()
+	require.Positive(t, back)
+	require.Zero(t, q.whole)
+	require.Equal(t, live, pktbuf.Live())
 }

@@ -97,13 +97,13 @@ func (c *Conn) merged() *merged {
 }
 
 // ReadAny is Stream.ReadMessage for the messages of all streams.
-func (c *Conn) ReadAny(p []byte) (n int, part rx.Part, more bool, err error) {
+func (c *Conn) ReadAny(p []byte, part *rx.Part) (n int, more bool, err error) {
 	q := &c.merged().in
 	if err := q.gate.WaitAndLock(); err != nil {
 		if c.closed() {
 			err = net.ErrClosed
 		}
-		return 0, part, false, err
+		return 0, false, err
 	}
 	var held int
 	switch {
@@ -112,12 +112,12 @@ func (c *Conn) ReadAny(p []byte) (n int, part rx.Part, more bool, err error) {
 	case q.head == nil:
 		err = q.end
 	default:
-		n, held, part, more, err = q.message(p)
+		n, held, more, err = q.message(p, part)
 	}
 	drained := q.head == nil
 	q.gate.Unlock(q.ready())
 	c.giveBack(held, drained)
-	return n, part, more, err
+	return n, more, err
 }
 
 // SetAnyDeadline is Stream.SetReadDeadline for ReadAny.

@@ -41,6 +41,7 @@ type Config struct {
 }
 
 func (c *Config) fill(random func() uint64) {
+	c.Assoc.Runs = true
 	if c.Assoc.Random == nil {
 		c.Assoc.Random = random
 	}

@@ -104,13 +104,14 @@ func (s *Stream) Read(p []byte) (int, error) {
 }
 
 // ReadMessage waits for a message and copies it into p. One that does not fit, or that the receive window has no room to
-// hold until it is whole, comes in pieces: more says that the next call goes on with it. part tells of the message; its Data
-// is not to be used.
-func (s *Stream) ReadMessage(p []byte) (n int, part rx.Part, more bool, err error) {
-	s.messages.Store(true)
-	s.in.expect(max(1, len(p)), int(s.c.half.Load()))
-	if err := s.in.gate.WaitAndLock(); err != nil {
-		return 0, part, false, s.closedOr(err)
+// hold until it is whole, comes in pieces: more says that the next call goes on with it. part is told of the message; its
+// Data is not to be used.
+func (s *Stream) ReadMessage(p []byte, part *rx.Part) (n int, more bool, err error) {
+	if !s.messages.Load() {
+		s.messages.Store(true)
+	}
+	if err := s.in.wait(max(1, len(p)), int(s.c.half.Load())); err != nil {
+		return 0, false, s.closedOr(err)
 	}
 	var held int
 	switch {
@@ -119,12 +120,12 @@ func (s *Stream) ReadMessage(p []byte) (n int, part rx.Part, more bool, err erro
 	case s.in.head == nil:
 		err = s.in.end
 	default:
-		n, held, part, more, err = s.in.message(p)
+		n, held, more, err = s.in.message(p, part)
 	}
 	drained := s.in.head == nil
 	s.in.gate.Unlock(s.in.ready())
 	s.c.giveBack(held, drained)
-	return n, part, more, err
+	return n, more, err
 }
 
 // closedOr returns net.ErrClosed when the stream was closed, which is a better answer than err.

@@ -91,6 +91,23 @@ func (g *Gate) WaitAndLock() error {
 	}
 }
 
+// Wait is WaitAndLock for who holds the lock; set says whether the condition holds now. With an error the lock is given up.
+func (g *Gate) Wait(set bool) error {
+	g.set = set
+	for {
+		if g.expired() {
+			g.waited = false
+			g.pass(false)
+			g.mu.Unlock()
+			return os.ErrDeadlineExceeded
+		}
+		if g.set {
+			return nil
+		}
+		g.wait()
+	}
+}
+
 // WaitContext is WaitAndLock that also ends, with ctx.Err() and the gate not locked, when ctx does. A ctx that has
 // ended wins over the deadline, and both over a set condition.
 func (g *Gate) WaitContext(ctx context.Context) error {

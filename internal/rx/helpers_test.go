@@ -1,6 +1,7 @@
 package rx
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -109,12 +110,42 @@ func parts(t testing.TB, r *Receiver) string {
 		if !ok {
 			return strings.Join(out, " ")
 		}
-		out = append(out, partText(&p))
 		held := p.Data.Held
-		p.Data.Free()
+		for _, one := range apart(t, &p) {
+			out = append(out, partText(&one))
+			one.Data.Free()
+		}
 		r.Consumed(held)
 		check(t, r)
 	}
+}
+
+// apart returns the messages of a run as parts of their own, or the part itself. The part's bytes are theirs.
+func apart(t testing.TB, p *Part) (out []Part) {
+	if p.Run == 0 {
+		return []Part{*p}
+	}
+	require.Equal(t, p.Data.Head, p.Data.Tail)
+	require.Greater(t, p.Run, uint16(1))
+	require.Equal(t, p.Data.Head.Held(), p.Data.Held)
+	b, payload := p.Data.Head.Bytes(), 0
+	for i := range p.Run {
+		one := *p
+		one.Run, one.Counts, one.Data = 0, false, pktbuf.Chain{}
+		one.TSN += serial.TSN(i)
+		if p.Counts {
+			one.Seq += uint32(i)
+		}
+		n := int(binary.BigEndian.Uint16(b))
+		require.Positive(t, n)
+		one.Data.Push(pktbuf.Copy(b[RunHeader : RunHeader+n]))
+		b, payload = b[RunHeader+n:], payload+n
+		out = append(out, one)
+	}
+	require.Empty(t, b)
+	require.Equal(t, payload, p.Data.Len)
+	p.Data.Free()
+	return out
 }
 
 func partText(p *Part) string {
@@ -191,7 +222,9 @@ func check(t testing.TB, r *Receiver) {
 		d = new(delivery) // the receiver itself stays without
 	}
 	for i := range d.ready.n {
-		inParts += chain(&d.ready.ring[(d.ready.head+i)&uint32(len(r.ready.ring)-1)].Data)
+		p := d.ready.ring[(d.ready.head+i)&uint32(len(r.ready.ring)-1)]
+		p.Data.Len += RunHeader * int(p.Run)
+		inParts += chain(&p.Data)
 	}
 	require.LessOrEqual(t, inParts, r.unread)
 	held, live := 0, 0

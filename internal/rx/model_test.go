@@ -69,23 +69,28 @@ type world struct {
 	inter     bool
 	partial   bool // the sender abandons messages now and then
 	now       mono.Time
-	assembled map[uint16][]byte   // by stream, of the message under way
-	current   map[uint16]*message // the message under way
-	nextOut   map[uint16]int      // ordered messages delivered per stream
-	byPPID    map[uint32]*message // the PPID names the message
+	assembled map[uint16][]byte       // by stream, of the message under way
+	current   map[uint16]*message     // the message under way
+	nextOut   map[uint16]int          // ordered messages delivered per stream
+	byPPID    map[uint32]*message     // the PPID names the message,
+	byTSN     map[serial.TSN]*message // or its first TSN: all have the same PPID
+	runs      int                     // of small messages, seen
 	unread    []int
 }
 
-func newWorld(t testing.TB, d *dice, inter bool) *world {
+func newWorld(t testing.TB, d *dice, inter, runs bool) *world {
 	w := &world{
 		t: t, d: d, inter: inter, now: 1, first: serial.TSN(1<<32 - 1 - uint32(d.n(200))),
 		assembled: map[uint16][]byte{}, current: map[uint16]*message{}, nextOut: map[uint16]int{}, byPPID: map[uint32]*message{},
 	}
 	streams := 1 + d.n(5)
 	w.r = newReceiver(t, Config{
-		InitialTSN: w.first, Streams: streams, Interleaving: inter,
+		InitialTSN: w.first, Streams: streams, Interleaving: inter, Runs: runs,
 		Window: []int{3000, 20000, 100000, 1 << 20}[d.n(4)], MaxOutOfOrder: []int{0, 1, 20, 300}[d.n(4)],
 	})
+	if runs {
+		w.byTSN = map[serial.TSN]*message{}
+	}
 	return w
 }
 
@@ -105,7 +110,11 @@ func (w *world) generate(messages int) {
 				k := [2]int{int(m.sid), btoi(m.unordered)}
 				m.number = numbers[k]
 				numbers[k]++
-				m.data = make([]byte, 1+w.d.n([]int{10, 400, 5000, 40000}[w.d.n(4)]))
+				sizes := []int{10, 400, 5000, 40000}
+				if w.byTSN != nil {
+					sizes = []int{10, 300, 10, 100, 5000, 40000}
+				}
+				m.data = make([]byte, 1+w.d.n(sizes[w.d.n(len(sizes))]))
 				for i := range m.data {
 					m.data[i] = byte(i) ^ byte(m.ppid)
 				}
@@ -120,6 +129,11 @@ func (w *world) generate(messages int) {
 		i := w.d.n(len(open))
 		c := open[i][0]
 		c.TSN = w.first + tsn(len(w.chunks))
+		if w.byTSN != nil {
+			if c.PPID = 7; c.Begin {
+				w.byTSN[c.TSN] = c.msg
+			}
+		}
 		w.chunks = append(w.chunks, c)
 		if open[i] = open[i][1:]; len(open[i]) == 0 {
 			open = append(open[:i], open[i+1:]...)
@@ -173,15 +187,30 @@ func (w *world) read(n int) {
 			return
 		}
 		w.unread = append(w.unread, p.Data.Held)
-		w.part(&p)
-		p.Data.Free()
+		w.runs += btoi(p.Run > 0)
+		for _, one := range apart(w.t, &p) {
+			w.part(&one)
+			one.Data.Free()
+		}
 	}
 }
 
 // part checks one part against the messages sent.
 func (w *world) part(p *Part) {
 	m := w.byPPID[p.PPID]
+	if w.byTSN != nil {
+		require.EqualValues(w.t, 7, p.PPID)
+		m = w.byTSN[p.TSN]
+	}
 	require.NotNil(w.t, m)
+	switch {
+	case w.inter:
+		require.EqualValues(w.t, m.number, p.Seq)
+	case !m.unordered:
+		require.EqualValues(w.t, uint16(m.number), p.Seq)
+	default:
+		require.Zero(w.t, p.Seq)
+	}
 	require.Equal(w.t, m.sid, p.SID)
 	require.Equal(w.t, m.unordered, p.Unordered)
 	require.False(w.t, m.delivered, "delivered again")
@@ -372,13 +401,16 @@ func (w *world) step() {
 
 func TestModel(t *testing.T) {
 	s := seed(t)
-	for i := range uint64(60) {
+	runs := 0
+	for i := range uint64(80) {
 		d := &dice{rnd: rand.New(rand.NewPCG(s, i))}
-		w := newWorld(t, d, i%2 == 1)
+		w := newWorld(t, d, i%2 == 1, i >= 60)
 		w.partial = i%4 >= 2
 		w.generate(60)
 		w.run()
+		runs += w.runs
 	}
+	require.Positive(t, runs)
 }
 
 func FuzzModel(f *testing.F) {
@@ -388,7 +420,7 @@ func FuzzModel(f *testing.F) {
 	f.Add([]byte{200, 3, 100, 0, 0, 0, 1, 13, 200, 200, 200, 19, 19, 19, 19, 3}, true, true)
 	f.Fuzz(func(t *testing.T, data []byte, inter, partial bool) {
 		live := pktbuf.Live()
-		w := newWorld(t, &dice{data: data, rnd: rand.New(rand.NewPCG(1, 2))}, inter)
+		w := newWorld(t, &dice{data: data, rnd: rand.New(rand.NewPCG(1, 2))}, inter, len(data)%2 == 1)
 		w.partial = partial
 		w.generate(12)
 		w.run()
@@ -406,7 +438,7 @@ func FuzzLiar(f *testing.F) {
 
 func lie(t *testing.T, data []byte, inter bool) {
 	live := pktbuf.Live()
-	r := newReceiver(t, Config{InitialTSN: 1<<32 - 20, Streams: 3, Window: 8000, Interleaving: inter})
+	r := newReceiver(t, Config{InitialTSN: 1<<32 - 20, Streams: 3, Window: 8000, Interleaving: inter, Runs: len(data)%4 < 2})
 	payload := make([]byte, 3000)
 	var mem []int
 	for ; len(data) >= 6; data = data[6:] {

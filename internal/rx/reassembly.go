@@ -152,9 +152,11 @@ func (r *Receiver) wholeMessage(si uint32, ord uint64, d *wire.Data) {
 	s := &r.streams[si]
 	now := s.streaming == 0 && (d.Unordered || ord == s.next)
 	if now {
-		p := Part{SID: s.sid, PPID: d.PPID, TSN: d.TSN, Seq: r.number(ord, d.Unordered), Begin: true, End: true, Unordered: d.Unordered}
-		p.Data.Push(r.copyIn(d))
-		r.handOut(&p)
+		if seq := r.number(ord, d.Unordered); !r.runs || !r.join(s.sid, seq, d) {
+			p := Part{SID: s.sid, PPID: d.PPID, TSN: d.TSN, Seq: seq, Begin: true, End: true, Unordered: d.Unordered}
+			p.Data.Push(r.copyIn(d))
+			r.handOut(&p)
+		}
 		if !d.Unordered {
 			s.next++
 			r.turn(si)

@@ -44,6 +44,7 @@ type Config struct {
 	Interleaving  bool          // I-DATA was negotiated: I-DATA only, else DATA only (RFC 8260 section 2.2.1)
 	MaxGaps       int           // gap blocks reported per SACK, 1..65535; default 1024
 	MaxDups       int           // duplicate TSNs remembered for a SACK, 1..65535; default 32
+	Runs          bool          // a part may hold several small messages, see Part.Run
 	MaxOutOfOrder int           // span of TSNs held above the cumulative one, 1..65535; default by the window, at least 1024
 }
 
@@ -87,6 +88,13 @@ type Part struct {
 	// Broken: the message, of which parts were handed out before, will not be completed because the peer abandoned it
 	// (RFC 3758 section 3.6) or reset the stream. Takes the place of the part with End.
 	Broken bool
+
+	// Run is how many whole messages the part holds, where it holds several: they came one after the other in chunks of
+	// their own, so they differ in their bytes and in TSN and, if Counts is set, Seq, which go up by one from message to
+	// message. Data has one buffer, in which the size of each comes before it, in RunHeader bytes, highest first; Data.Len
+	// is without them. 0: a message or a piece of one. Only with Config.Runs.
+	Run    uint16
+	Counts bool
 }
 
 // Stats counts what a Receiver has seen. All counters only grow.
@@ -135,6 +143,7 @@ type Receiver struct {
 	ack          ackState
 	pkt          packetMarks
 	interleaving bool
+	runs         bool
 	forwarded    bool // the peer has abandoned data at least once
 
 	growth *growth // nil until something was read
@@ -183,6 +192,7 @@ func (r *Receiver) Init(cfg *Config) {
 		maxDups:      uint16(min(orDefault(cfg.MaxDups, defaultDups), 1<<16-1)),
 		every:        uint8(min(orDefault(cfg.SackEvery, 2), 1<<8-1)),
 		interleaving: cfg.Interleaving,
+		runs:         cfg.Runs,
 	}
 	r.span = uint32(min(orDefault(cfg.MaxOutOfOrder, spanOf(r.window)), MaxOutOfOrder))
 	if cfg.SackDelay == 0 {

@@ -48,6 +48,11 @@ func (r *Receiver) room(t uint64) bool {
 func (r *Receiver) charge(payload, mem int) {
 	r.held += mem
 	r.told = max(0, r.told-payload)
+	r.learn(payload, mem)
+}
+
+// learn takes the share of payload in memory that arrived into the average.
+func (r *Receiver) learn(payload, mem int) {
 	share := int32(int64(payload) * ratioOne / int64(mem))
 	r.ratio = uint32(max(ratioMin, int32(r.ratio)+(share-int32(r.ratio))>>4)) // rounds down, never in the peer's favour
 }
