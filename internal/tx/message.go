@@ -58,9 +58,11 @@ var messages pktbuf.Pool[Message]
 // NewMessage returns an empty message from the pool. Push hands it over; a message that is not pushed goes back with Free.
 func NewMessage() *Message { return messages.Get() }
 
-// NewMessage returns an empty message, one that was acknowledged lately if there is one.
+// NewMessage returns an empty message, one that was acknowledged lately if there is one. The caller pushes it or frees it.
 func (s *Sender) NewMessage() *Message {
-	if s.work == nil || s.spare == nil {
+	s.begin()
+	s.lent++
+	if s.spare == nil {
 		return NewMessage()
 	}
 	m := s.spare
@@ -72,12 +74,13 @@ func (s *Sender) NewMessage() *Message {
 // maxSpares is how many messages a Sender keeps for the next ones.
 const maxSpares = 256
 
-// recycle frees a message.
+// recycle frees a message. It is kept for NewMessage if one of NewMessage is missing: those from elsewhere go back there.
 func (s *Sender) recycle(m *Message) {
-	if s.spares >= maxSpares {
+	if s.lent == 0 || s.spares >= maxSpares {
 		m.Free()
 		return
 	}
+	s.lent--
 	m.Data.Free()
 	*m = Message{next: s.spare}
 	s.spare = m

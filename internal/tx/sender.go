@@ -95,6 +95,7 @@ type work struct {
 	pushes  uint64     // messages ever pushed
 	spare   *Message   // empty ones, see NewMessage
 	spares  int
+	lent    int // from NewMessage, and not come back
 }
 
 // begin makes s ready for its first message.
