@@ -70,6 +70,7 @@ struct conn {
 	pthread_mutex_t mu;
 	pthread_cond_t changed;
 	int paused;
+	int readable;              /* the stack has said so since somebody waited for it */
 	uint64_t received, wanted; /* wanted: for which wait waits; 0: none */
 
 	struct content *expected; /* per stream; key 0: nothing has come yet */
@@ -252,6 +253,42 @@ check_record(struct conn *c, const uint8_t *p, size_t n, int whole, int ordered)
 		wrong(c, "record %u differs", number);
 }
 
+/* readable is called by the stack. */
+static void
+readable(struct socket *sock, void *arg, int flags)
+{
+	struct conn *c = arg;
+
+	(void)sock;
+	(void)flags;
+	pthread_mutex_lock(&c->mu);
+	c->readable = 1;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->mu);
+}
+
+/*
+ * wait_readable waits until the stack has something to say, or a moment: a reader that slept within the stack was seen, once
+ * in two hundred runs, not to hear of the end.
+ */
+static void
+wait_readable(struct conn *c)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += 50000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&c->mu);
+	while (!c->readable && pthread_cond_timedwait(&c->changed, &c->mu, &until) == 0)
+		;
+	c->readable = 0;
+	pthread_mutex_unlock(&c->mu);
+}
+
 static void *
 read_all(void *arg)
 {
@@ -264,7 +301,7 @@ read_all(void *arg)
 		struct sockaddr_storage from;
 		socklen_t from_len = sizeof(from), info_len = sizeof(info);
 		unsigned int info_type = 0;
-		int flags = 0;
+		int flags = MSG_DONTWAIT;
 		ssize_t n;
 
 		pthread_mutex_lock(&c->mu);
@@ -273,6 +310,10 @@ read_all(void *arg)
 		pthread_mutex_unlock(&c->mu);
 		n = usrsctp_recvv(c->sock, buf + have, MAX_MESSAGE - have, (struct sockaddr *)&from, &from_len, &info, &info_len,
 		                  &info_type, &flags);
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+			wait_readable(c);
+			continue;
+		}
 		if (n < 0) {
 			say("%d broken %s", c->n, strerror(errno));
 			break;
@@ -355,6 +396,7 @@ new_conn(struct socket *sock)
 	c->seen = calloc(MAX_STREAMS, 1);
 	c->last = -1;
 	c->times = calloc(MAX_STREAMS, sizeof(*c->times));
+	usrsctp_set_upcall(sock, readable, c);
 	if (pthread_create(&c->reader, NULL, read_all, c) != 0)
 		die("pthread_create");
 	return c;
