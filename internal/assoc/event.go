@@ -158,6 +158,16 @@ func (a *Assoc) PartsReady() int { return a.rx.PartsReady() }
 // HasPart reports whether NextPart would return one.
 func (a *Assoc) HasPart() bool { return !a.events.waiting() && a.rx.PartsReady() > 0 }
 
+// TakeSpace takes EventSpace if nothing else is to be told, and reports whether it did. It saves the large Event for what
+// follows from each acknowledgement.
+func (a *Assoc) TakeSpace() bool {
+	if !a.events.space || a.events.eventQueue != nil || a.rx.PartsReady() > 0 || a.tx.HasAbandoned() {
+		return false
+	}
+	a.events.space = false
+	return true
+}
+
 // NextPart returns the next message part if nothing else is to be told before it. A loop over NextPart before each NextEvent
 // tells everything in the same order and costs less: an Event is large, and parts come with each packet.
 func (a *Assoc) NextPart() (rx.Part, bool) {

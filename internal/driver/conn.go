@@ -262,62 +262,74 @@ func (c *Conn) events() {
 	for !c.restarted {
 		c.parts()
 		if c.a.Quiet() {
-			return // an Event is large
-		}
-		e, ok := c.a.NextEvent()
-		if !ok {
 			return
 		}
-		switch e.Kind {
-		case assoc.EventPart:
-			c.deliver(&e.Part)
-			continue
-		case assoc.EventUp:
-			c.signalUp()
-		case assoc.EventStreamReset:
-			c.streamsReset(e.Streams)
-		case assoc.EventStreamEnded:
-			c.streamsEnded(e.Streams, false)
-		case assoc.EventStopAsked:
-			c.stopAsked(e.Streams)
-		case assoc.EventStreamsAdded:
-			c.streamsAdded("")
-		case assoc.EventReconfigRefused:
-			if len(e.Streams) == 0 {
-				c.streamsAdded(e.Reason)
-			} else {
-				c.streamsEnded(e.Streams, true)
-			}
-		case assoc.EventSpace:
+		if c.watch == nil && c.a.TakeSpace() {
 			c.signalDry()
-			e.Unsent = c.a.SendHeld()
-		case assoc.EventSendFailed:
-			c.keepFailed(&e.Failed)
-		case assoc.EventPeerClosed:
-			c.noMore = true
-			c.endStreams()
-			if e.Answer {
-				continue // it only follows from our own shutdown
-			}
-		case assoc.EventRestart:
-			c.restart(e.Unsent)
-		case assoc.EventClosed:
-			c.ended = true
-			c.err = e.Err
-			c.unsent = e.Unsent
-			c.end()
+			return
 		}
-		if c.node.cfg.Logger != nil {
-			told := e
-			c.log(c.node.cfg.Logger, &told)
-		}
-		if c.watch != nil {
-			told := e // a copy, so that e stays on the stack in the other cases
-			for _, f := range c.watch {
-				f(c.node.clock.wall(c.now), &told)
-			}
+		if !c.event() {
+			return
 		}
 	}
+}
+
+// event hands on the next event, if there is one. It stands by itself as an Event is large.
+func (c *Conn) event() bool {
+	e, ok := c.a.NextEvent()
+	if !ok {
+		return false
+	}
+	switch e.Kind {
+	case assoc.EventPart:
+		c.deliver(&e.Part)
+		return true
+	case assoc.EventUp:
+		c.signalUp()
+	case assoc.EventStreamReset:
+		c.streamsReset(e.Streams)
+	case assoc.EventStreamEnded:
+		c.streamsEnded(e.Streams, false)
+	case assoc.EventStopAsked:
+		c.stopAsked(e.Streams)
+	case assoc.EventStreamsAdded:
+		c.streamsAdded("")
+	case assoc.EventReconfigRefused:
+		if len(e.Streams) == 0 {
+			c.streamsAdded(e.Reason)
+		} else {
+			c.streamsEnded(e.Streams, true)
+		}
+	case assoc.EventSpace:
+		c.signalDry()
+		e.Unsent = c.a.SendHeld()
+	case assoc.EventSendFailed:
+		c.keepFailed(&e.Failed)
+	case assoc.EventPeerClosed:
+		c.noMore = true
+		c.endStreams()
+		if e.Answer {
+			return true // it only follows from our own shutdown
+		}
+	case assoc.EventRestart:
+		c.restart(e.Unsent)
+	case assoc.EventClosed:
+		c.ended = true
+		c.err = e.Err
+		c.unsent = e.Unsent
+		c.end()
+	}
+	if c.node.cfg.Logger != nil {
+		told := e
+		c.log(c.node.cfg.Logger, &told)
+	}
+	if c.watch != nil {
+		told := e // a copy, so that e stays on the stack in the other cases
+		for _, f := range c.watch {
+			f(c.node.clock.wall(c.now), &told)
+		}
+	}
+	return true
 }
 
 func (c *Conn) signalUp() {

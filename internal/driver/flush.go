@@ -106,12 +106,14 @@ func (c *Conn) round(out *pktbuf.Batch, faults *faults) (done bool) {
 	if out.Len() == 0 {
 		return true
 	}
-	shard := int(c.shard)
+	shard, long := int(c.shard), out.Len() > 1
 	c.mu.Unlock()
 	c.node.write(shard, out.Packets(), faults)
 	out.Reset()
 	c.mu.Lock()
-	c.tick()
+	if long || more || c.again || faults.n+faults.setups > 0 {
+		c.tick() // writing took its time; of a single packet less than is worth a look at the clock
+	}
 	failed := faults.tell(c.a, c.now)
 	c.events()
 	return !more && !c.again && !failed

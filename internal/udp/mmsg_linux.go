@@ -252,7 +252,7 @@ func (r *receiver) receive(fd uintptr) bool {
 	for {
 		want := r.ready()
 		// MSG_TRUNC: the length of a cut datagram is its true one, so the batch can grow to it.
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), uintptr(want),
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), uintptr(want),
 			unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
 		switch errno {
 		case 0:
