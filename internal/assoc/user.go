@@ -56,6 +56,15 @@ func (a *Assoc) Send(now mono.Time, m *tx.Message) error {
 	return a.tx.Push(m)
 }
 
+// SendSmall is Send for a message of at most tx.SmallMessage bytes, p. m, from NewMessage and without data, says how it travels.
+func (a *Assoc) SendSmall(now mono.Time, m *tx.Message, p []byte) error {
+	if a.state != Established || a.cfg.NoFragments || m.Redundant {
+		m.Write(p)
+		return a.Send(now, m)
+	}
+	return a.tx.PushSmall(m, p)
+}
+
 // MakeRoom gives up messages of a lower priority than the number pri until bytes are freed, and returns how many were
 // (RFC 7496 section 3.2).
 func (a *Assoc) MakeRoom(pri uint32, bytes int) int { return a.tx.MakeRoom(pri, bytes) }

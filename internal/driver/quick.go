@@ -25,9 +25,8 @@ func (s *Stream) quick(p []byte, o, def *Options) bool {
 		c.tick()
 	}
 	m := c.a.NewMessage()
-	m.Write(p)
 	c.pushed(c.now, s, m, o, def)
-	err := c.a.Send(c.now, m)
+	err := c.a.SendSmall(c.now, m, p)
 	switch {
 	case behind:
 		c.unlock()

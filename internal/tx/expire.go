@@ -175,7 +175,11 @@ func (s *Sender) NextAbandoned() (Abandoned, bool) {
 // first. It is called before Drop when the association fails, and leaves the Sender good for nothing else.
 func (s *Sender) Undelivered() []Abandoned {
 	for idx := s.base; idx != s.next; idx++ {
-		s.reportOnce(s.at(idx).msg)
+		if c := s.at(idx); c.msg != nil && c.msg.bundled > 0 {
+			s.reportOne(c.msg, c.buf.Bytes()[c.off:int(c.off)+int(c.size)], true)
+		} else {
+			s.reportOnce(c.msg)
+		}
 	}
 	if s.work == nil {
 		return nil
@@ -186,7 +190,11 @@ func (s *Sender) Undelivered() []Abandoned {
 		}
 		for i := range page {
 			for m := page[i].head; m != nil; m = m.next {
-				s.reportOnce(m)
+				if m.bundled > 0 {
+					s.reportBundled(m)
+				} else {
+					s.reportOnce(m)
+				}
 			}
 		}
 	}

@@ -216,6 +216,12 @@ func (s *Sender) forget(c *chunk) {
 	c.msg, c.buf = nil, nil
 	s.unfreed -= n
 	m.st.held -= n
+	if m.bundled > 0 {
+		if m.done() {
+			s.recycle(m)
+		}
+		return
+	}
 	m.acked(n)
 	if c.flags&flagEnd != 0 {
 		s.recycle(m)

@@ -12,7 +12,7 @@ func (s *Sender) HasNew() bool {
 // that may go is a zero window probe. AppendNew sends it when called; the caller decides when (RFC 9260 section 6.1 A:
 // first after one RTO, then less and less often).
 func (s *Sender) WindowClosed() bool {
-	return s.queued > 0 && s.base == s.next && s.PeerWindow() < min(s.pick().head.left, int(s.largest))
+	return s.queued > 0 && s.base == s.next && s.PeerWindow() < min(s.pick().head.piece(), int(s.largest))
 }
 
 // WindowProbe reports whether a zero window probe is outstanding. While SACKs keep coming its timeouts are no errors of
@@ -48,9 +48,11 @@ func (s *Sender) AppendNew(b *wire.Builder, g *Grant) int {
 		if m.Wish != g.Wish || s.apart(st) {
 			break
 		}
-		n := min(m.left, limit)
-		if m.left > whole && !m.started() && n <= s.PeerWindow() {
-			n = min(n, s.fill(b, n))
+		n := m.piece()
+		if m.bundled == 0 {
+			if n = min(n, limit); m.left > whole && !m.started() && n <= s.PeerWindow() {
+				n = min(n, s.fill(b, n))
+			}
 		}
 		probe := n > s.PeerWindow()
 		if probe && s.base != s.next || s.count() >= maxWindow {
@@ -89,6 +91,9 @@ const maxWire = 1<<16 - 4
 // assigned here and nowhere else, and only once the chunk is in the packet, so none is ever taken back.
 func (s *Sender) cut(b *wire.Builder, g *Grant, st *stream, n int) bool {
 	m := st.head
+	if m.bundled > 0 {
+		return s.cutBundled(b, g, st, n)
+	}
 	if !m.started() {
 		m.seq = st.number(m.Unordered, s.interleaving)
 	}
@@ -126,6 +131,12 @@ func (s *Sender) cut(b *wire.Builder, g *Grant, st *stream, n int) bool {
 	m.cuts++
 	m.advance(n)
 	m.fsn++
+	s.numbered(c, g, st, n, end)
+	return true
+}
+
+// numbered takes the chunk that was cut, of n bytes, into the window and counts it as sent.
+func (s *Sender) numbered(c *chunk, g *Grant, st *stream, n int, end bool) {
 	c.move(fateOutstanding)
 	idx := s.next
 	s.next++
@@ -135,7 +146,6 @@ func (s *Sender) cut(b *wire.Builder, g *Grant, st *stream, n int) bool {
 	s.launch(c, idx, g.Path, g.Now)
 	s.joins(st)
 	s.took(st, n, end)
-	return true
 }
 
 // number returns the next message's SSN or MID. DATA has no number for unordered messages (RFC 9260 section 6.6); I-DATA

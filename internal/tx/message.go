@@ -46,6 +46,9 @@ type Message struct {
 	size      int    // bytes it had
 	abandoned bool
 
+	bundled   int32 // not zero: this is a bundle of so many messages, see bundle.go,
+	forgotten int32 // of which the cumulative TSN covers so many
+
 	own  pktbuf.Buf // over room: the payload of a small message lies in the message itself
 	room [SmallMessage]byte
 }

@@ -65,6 +65,7 @@ type model struct {
 	probing    bool
 	queue      map[uint16][]*mMessage
 	current    map[mKey]*mMessage // messages being cut
+	small      bool               // messages are written by PushSmall
 	pushed     int                // payload bytes ever
 	cutBytes   int
 	freedBytes int
@@ -105,12 +106,23 @@ func newModel(t testing.TB, cfg *Config) *model {
 }
 
 func (m *model) push(r *rand.Rand, sid uint16, n int, unordered bool) {
-	msg := NewMessage()
-	msg.SID, msg.PPID, msg.Unordered = sid, r.Uint32(), unordered
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(r.Uint32())
 	}
+	if m.small = m.small && r.IntN(20) > 0 || r.IntN(20) == 0; m.small && n <= SmallMessage { // by runs, so that there are bundles
+		msg := m.s.NewMessage()
+		msg.SID, msg.PPID, msg.Unordered = sid, uint32(r.IntN(2)), unordered
+		mm := &mMessage{sid: sid, unordered: unordered, ppid: msg.PPID, bytes: b}
+		before := m.s.Queued()
+		require.NoError(m.t, m.s.PushSmall(msg, b))
+		require.Equal(m.t, before+n, m.s.Queued())
+		m.queue[sid] = append(m.queue[sid], mm)
+		m.pushed += n
+		return
+	}
+	msg := NewMessage()
+	msg.SID, msg.PPID, msg.Unordered = sid, r.Uint32(), unordered
 	for rest := b; len(rest) > 0; { // buffers of odd sizes, some empty
 		k := min(len(rest), 1+r.IntN(3000))
 		if r.IntN(8) == 0 {

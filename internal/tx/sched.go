@@ -121,7 +121,9 @@ func (s *Sender) took(st *stream, n int, end bool) {
 	s.sched.turn(st, n, end || s.interleaving)
 	s.cutting = nil
 	if end {
-		s.pop(st)
+		if st.head.left == 0 { // a bundle may have more
+			s.pop(st)
+		}
 	} else if !s.interleaving {
 		s.cutting = st
 	}

@@ -153,7 +153,7 @@ func (s *Sender) Drop() (unsent int) {
 	unsent = s.Held()
 	for idx := s.base; idx != s.next; idx++ {
 		// A message cut in part is still at the front of its stream's queue.
-		if c := s.at(idx); c.flags&flagEnd != 0 {
+		if c := s.at(idx); c.flags&flagEnd != 0 && (c.msg.bundled == 0 || c.msg.done()) {
 			c.msg.Free()
 		}
 	}
