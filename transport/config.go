@@ -89,8 +89,9 @@ type Config struct {
 	// answered and the peer tries again. Default 128, range 1 to 65535.
 	Backlog int
 
-	// InitsPerSource is how many INITs of one source address (of IPv6: of one /64) are answered per second. It is meant for
-	// floods: an INIT costs us no memory, but an answer. Default 10000, range 1 to 1000000.
+	// InitsPerSource is how many INITs of one source address (of IPv6: of one /64) are answered per second, not counting those
+	// that have become associations. It is meant for floods: an INIT costs us no memory, but an answer. Default 10000, range 1
+	// to 1000000.
 	InitsPerSource int
 
 	// StrictAnswers never answers a source that has not proved to be there with more bytes than came from it; otherwise

@@ -27,7 +27,7 @@ import (
 type Config struct {
 	Assoc           assoc.Config  // shared by all associations
 	MaxAssociations int           // default 1<<20
-	InitsPerSource  int           // INITs taken per second and source address; default 10,000
+	InitsPerSource  int           // INITs that no association follows taken per second and source address; default 10,000
 	NoListing       bool          // name none of our locators to peers
 	StrictAnswers   bool          // answer strangers with no more than they sent
 	Memory          int64         // budget of all associations together in bytes, default 256 MiB

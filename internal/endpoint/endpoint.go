@@ -27,7 +27,7 @@ type Config struct {
 	Local []locator.Locator // the pool of local locators, by socket index; at most 16
 
 	MaxAssocs     int           // associations at most, default 100,000
-	InitsPerSec   int           // INITs taken per second and source address (IPv6: /64), default 10,000
+	InitsPerSec   int           // INITs that no association follows taken per second and source (IPv6: /64), default 10,000
 	StraysPerSec  int           // out-of-the-blue packets answered per second, default 1,000
 	SecretLife    time.Duration // between changes of the cookie secret, default 5 min; at least twice the cookie's life
 	NoListing     bool          // do not name our locators to peers: a NAT may translate them (RFC 6951 section 5.7)

@@ -346,6 +346,7 @@ func (e *Endpoint) birth(now mono.Time, ck *assoc.Cookie) Result {
 	ent := &Entry{src: ck.SrcPort, dst: ck.DstPort, Assoc: assoc.NewServer(&e.cfg.Assoc, e.cfg.Local, now, ck)}
 	e.count++
 	e.stats.Born++
+	e.inits.forgive(now, ck.From.Peer.Addr())
 	e.Sync(now, ent)
 	return Result{Entry: ent, Born: true, Cookie: ck}
 }

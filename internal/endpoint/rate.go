@@ -36,6 +36,21 @@ func (t *rateTable) allow(now mono.Time, src netip.Addr, limit int, random func(
 		t.slots = make([]rate, rateSlots)
 		t.seed = random() | 1
 	}
+	return t.of(src).allow(now, limit)
+}
+
+// forgive takes back one event of the source, which has turned out to be no part of a flood.
+func (t *rateTable) forgive(now mono.Time, src netip.Addr) {
+	if t.slots == nil {
+		return
+	}
+	if r := t.of(src); r.n > 0 && now.Sub(r.since) < time.Second {
+		r.n--
+	}
+}
+
+// of returns the slot of a source.
+func (t *rateTable) of(src netip.Addr) *rate {
 	b := src.As16()
 	n := 16
 	if src.Is6() && !src.Is4In6() {
@@ -46,5 +61,5 @@ func (t *rateTable) allow(now mono.Time, src netip.Addr, limit int, random func(
 		h = (h ^ uint64(c)) * 0x9E3779B97F4A7C15
 		h ^= h >> 29
 	}
-	return t.slots[h%rateSlots].allow(now, limit)
+	return &t.slots[h%rateSlots]
 }

@@ -252,10 +252,16 @@ func TestBacklog(t *testing.T) {
 
 func TestInitsPerSourceCount(t *testing.T) {
 	l := listen(t, transport.Config{InitsPerSource: 2})
-	var ds []*dialing
+	to, err := net.ResolveUDPAddr("udp", l.Addr().String())
+	require.NoError(t, err)
+	flood, err := net.DialUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}, to)
+	require.NoError(t, err)
+	defer flood.Close()
 	for range 5 {
-		ds = append(ds, dial(t, l.Addr(), quick(transport.Config{Local: "127.0.0.1"})))
+		_, err := flood.Write(initPacket(1000, uint16(to.Port), bare()))
+		require.NoError(t, err)
 	}
+	ds := []*dialing{dial(t, l.Addr(), quick(transport.Config{Local: "127.0.0.1"}))} // waits for the next second
 	other := dial(t, l.Addr(), quick(transport.Config{Local: "127.0.0.9"}))
 	other.up(t) // not held up by those
 	for _, d := range ds {
@@ -263,8 +269,21 @@ func TestInitsPerSourceCount(t *testing.T) {
 	}
 	st := l.SocketStats()
 	t.Logf("%+v", st)
-	require.GreaterOrEqual(t, st.InitsLimited, uint64(3))
-	require.Equal(t, 6, st.Associations)
+	require.GreaterOrEqual(t, st.InitsLimited, uint64(4))
+	require.Equal(t, 2, st.Associations)
+}
+
+// INITs that become associations are no flood, however many there are.
+func TestInitsOfAssociations(t *testing.T) {
+	l := listen(t, transport.Config{InitsPerSource: 2})
+	cfg := quick(transport.Config{Local: "127.0.0.1"})
+	cfg.RTOInitial, cfg.RTOMin = time.Minute, time.Minute // no INIT is sent twice
+	cfg.RTOMax = time.Minute
+	for range 20 {
+		dial(t, l.Addr(), cfg).up(t)
+	}
+	require.Zero(t, l.SocketStats().InitsLimited)
+	require.Equal(t, 20, l.SocketStats().Associations)
 }
 
 // A peer that does not pad its INIT is not answered by a strict endpoint, one that does is.
