@@ -12,7 +12,7 @@ const keepParts = 1024
 
 func (q *queue) push(p *Part) {
 	if int(q.n) == len(q.ring) {
-		ring := make([]Part, max(8, 2*len(q.ring)))
+		ring := make([]Part, max(2, 2*len(q.ring)))
 		for i := range q.n {
 			ring[i] = q.ring[(q.head+i)&uint32(len(q.ring)-1)]
 		}

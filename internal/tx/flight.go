@@ -90,7 +90,7 @@ func (c *chunk) move(to fate) {
 // that could not be acknowledged out of order; keeping below it also keeps every other bound on the send window
 // (RFC 9260 section 6.1: TSNs, and SSNs per stream).
 const (
-	minRing   = 16
+	minRing   = 4
 	maxWindow = 1<<16 - 1
 )
 

@@ -501,7 +501,7 @@ func TestDropAndTrim(t *testing.T) {
 	l.send(0, 3)
 	l.push(5, 50000)
 	l.s.Trim()
-	require.Len(t, l.s.ring, 16, "not while something is outstanding")
+	require.Len(t, l.s.ring, 8, "not while something is outstanding")
 	l.sack(2)
 	require.Equal(t, l.s.Held(), l.s.Drop())
 	require.True(t, l.s.Done())

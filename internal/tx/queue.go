@@ -27,7 +27,7 @@ type stream struct {
 
 // pageStreams is how many streams are allocated together. A stream that was never used costs nothing, and one that was
 // keeps its numbers for good.
-const pageStreams = 8
+const pageStreams = 2
 
 type streamPage [pageStreams]stream
 

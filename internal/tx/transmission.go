@@ -24,7 +24,7 @@ type track struct {
 	rack       rack
 }
 
-const minRecords = 16
+const minRecords = 4
 
 // second is how far the search of (*Sender).Second has come. It holds until something ends: after each write of a small
 // message somebody asks, and a packet has room for a hundred of them.
