@@ -54,7 +54,6 @@ type Conn struct {
 	pressed    bool // the receive window is nearly used up
 	isGone     bool // nothing more will be done for it
 	quiet      bool // the lock's holder reads packets next: who is woken may be woken quietly
-	calm       bool // the same of who flushes
 
 	watch    []func(time.Time, *assoc.Event)
 	failed   *undelivered  // nil while there are none
@@ -335,7 +334,7 @@ func (c *Conn) event() bool {
 func (c *Conn) signalUp() {
 	if c.up != nil {
 		c.up.Lock()
-		c.up.UnlockFor(true, c.quiet)
+		c.up.Unlock(true)
 		c.up = nil
 	}
 }
@@ -374,7 +373,7 @@ func (c *Conn) gone() {
 	c.isGone = true
 	if e := c.ending; e != nil {
 		e.gone.Lock()
-		e.gone.UnlockFor(true, c.calm)
+		e.gone.Unlock(true)
 	}
 	c.mu.Unlock()
 }

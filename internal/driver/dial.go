@@ -29,9 +29,6 @@ func (n *Node) Dial(ctx context.Context, p endpoint.DialParams) (*Conn, error) {
 		return nil, ErrNodeClosed
 	}
 	up := new(gate.Gate)
-	if n.quiet {
-		up.AllowQuiet(0)
-	}
 	n.mu.Lock()
 	e, err := n.ep.Dial(n.clock.now(), p)
 	if err != nil {

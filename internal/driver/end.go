@@ -156,9 +156,6 @@ type ending struct {
 func (c *Conn) awaitEnd() *ending {
 	if c.ending == nil {
 		c.ending = new(ending)
-		if c.node.quiet {
-			c.ending.gone.AllowQuiet(0)
-		}
 		if c.isGone {
 			c.ending.gone.Lock()
 			c.ending.gone.Unlock(true)

@@ -48,7 +48,7 @@ func (c *Conn) leaveAs(out *pktbuf.Batch, reading bool) {
 		c.unlock()
 		return
 	}
-	c.flushing, c.calm = true, reading
+	c.flushing = true
 	c.flush(out, maxRounds)
 }
 
@@ -80,7 +80,6 @@ func (c *Conn) flush(out *pktbuf.Batch, rounds int) {
 			out = fresh(pool)
 		}
 		if n == rounds {
-			c.calm = false
 			go c.routineFlush()
 			c.mu.Unlock()
 			return
@@ -139,7 +138,7 @@ func (c *Conn) settleDown() bool {
 		c.mu.Unlock()
 		return true
 	}
-	c.flushing, c.calm = true, false
+	c.flushing = true
 	c.tick()
 	return false
 }

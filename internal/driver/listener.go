@@ -29,9 +29,6 @@ func (n *Node) Listen(port uint16, backlog int) (*Listener, error) {
 		return nil, ErrNodeClosed
 	}
 	l := &Listener{node: n, port: port, backlog: backlog}
-	if n.quiet {
-		l.gate.AllowQuiet(calmReads)
-	}
 	n.mu.Lock()
 	err := n.ep.Listen(port, l.full)
 	if err == nil {
@@ -117,14 +114,14 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// queue hands a new association to its listener. When quiet, the caller reads packets next.
-func (l *Listener) queue(c *Conn, quiet bool) {
+// queue hands a new association to its listener.
+func (l *Listener) queue(c *Conn) {
 	l.gate.Lock()
 	closed := l.closed
 	if !closed {
 		l.ready = append(l.ready, c)
 	}
-	l.gate.UnlockFor(closed || len(l.ready) > 0, quiet)
+	l.gate.Unlock(closed || len(l.ready) > 0)
 	if closed {
 		c.drop()
 	}

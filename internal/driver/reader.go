@@ -218,7 +218,7 @@ func (r *reader) strays() {
 		ck := &r.cookies[i]
 		ck.conn.handleCookie(r, ck)
 		if ck.born {
-			ck.conn.listener.queue(ck.conn, true)
+			ck.conn.listener.queue(ck.conn)
 		}
 	}
 	clear(r.cookies)

@@ -50,7 +50,7 @@ func (c *Conn) begin() {
 	c.knowFaults()
 	c.leave(nil)
 	if c.listener != nil {
-		c.listener.queue(c, false)
+		c.listener.queue(c)
 	} else {
 		c.drop()
 	}

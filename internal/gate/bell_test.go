@@ -97,6 +97,8 @@ func TestQuietWhenCalm(t *testing.T) {
 			g.Unlock(false)
 		}
 	}
+	turn(false, false)
+	turn(false, false)
 	turn(have, false)
 	turn(have, true)
 	turn(false, false)

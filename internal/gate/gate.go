@@ -51,10 +51,9 @@ type room struct {
 	armed   bool        // timer is running for the present deadline
 }
 
-// AllowQuiet lets those who wait be woken quietly, see UnlockFor: the first one, and others while those before them found,
-// after waiting, just what they could take. From one who did not it takes that many who wait and do. It is for those who wait
-// for a real socket's packets, and must be called before the first use.
-func (g *Gate) AllowQuiet(after uint8) { g.bells, g.calm = after+1, after }
+// AllowQuiet lets those who wait be woken quietly, see UnlockFor, once that many in a row have found, after waiting, just
+// what they could take. It is for those who wait for a real socket's packets, and must be called before the first use.
+func (g *Gate) AllowQuiet(after uint8) { g.bells = after + 1 }
 
 // Lock locks the gate whether the condition holds or not, and reports whether it does.
 func (g *Gate) Lock() (set bool) {
