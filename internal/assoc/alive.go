@@ -90,8 +90,12 @@ func (a *Assoc) emitHeartbeats(now mono.Time, out *pktbuf.Batch) bool {
 			return false
 		}
 		if a.tx.Done() {
-			a.tx.Trim() // nothing to send for a while: an idle association holds little
-			a.rx.Trim()
+			// No data for a round of heartbeats: an idle association holds little.
+			if a.rests++; int(a.rests) > len(a.paths.All()) {
+				a.tx.Trim()
+				a.rx.Trim()
+				a.rests = 0
+			}
 		}
 		if a.appendHeartbeat(now, p, &b) {
 			a.commit(now, p, b, out)

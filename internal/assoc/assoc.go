@@ -85,14 +85,15 @@ type Assoc struct {
 	away      int8 // one more than the path that T3-rtx expired on though it stays Active: resends take another way; 0: none
 	sackFrom  locator.PathID
 
-	asked      bool // a heartbeat was asked for, to measure the round trip of a path that only brings data
-	prompted   bool // the first DATA has been acknowledged, at once (RFC 9260 section 5.1)
-	busy       bool // data was sent or received since the monitors were last told
-	bulk       bool // enough data was sent for larger packets to be worth the search
-	sized      bool // the user has set the size of packets of a path: see SetSize
-	forwardDue bool // a FORWARD-TSN must go out
-	zwpDue     bool // the first one may go: timerWindow fired
-	cfgOwned   bool // cfg is this association's alone
+	asked      bool  // a heartbeat was asked for, to measure the round trip of a path that only brings data
+	prompted   bool  // the first DATA has been acknowledged, at once (RFC 9260 section 5.1)
+	busy       bool  // data was sent or received since the monitors were last told
+	bulk       bool  // enough data was sent for larger packets to be worth the search
+	sized      bool  // the user has set the size of packets of a path: see SetSize
+	forwardDue bool  // a FORWARD-TSN must go out
+	zwpDue     bool  // the first one may go: timerWindow fired
+	cfgOwned   bool  // cfg is this association's alone
+	rests      uint8 // heartbeats since data was sent or received, to know an idle association by
 }
 
 // Peer is what the peer announced in its INIT or INIT ACK.

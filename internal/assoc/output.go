@@ -440,7 +440,7 @@ func (a *Assoc) noteUse(now mono.Time) {
 	if !a.busy {
 		return
 	}
-	a.busy = false
+	a.busy, a.rests = false, 0
 	for _, p := range a.paths.All() {
 		p.Mon.Used(now.Std())
 	}
