@@ -119,6 +119,7 @@ func TestCorridorAllocs(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))  // so does a change of that, as AllocsPerRun makes it
 			x := newCorridor(t, loopback(tc.opts), small)
 			defer x.close()
 			out, in := x.c.Zero(), x.s.Zero()

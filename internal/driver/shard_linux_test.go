@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -302,6 +303,7 @@ func TestShardsAllocs(t *testing.T) {
 		return
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))  // so does a change of that, as AllocsPerRun makes it
 	srv := nodeAt(t, Config{Assoc: assoc.Config{MaxPayload: small}}, sharded(2), "127.0.0.1")
 	ln, err := srv.Listen(5000, 10)
 	require.NoError(t, err)
