@@ -157,7 +157,8 @@ type Config struct {
 
 	// MaxPayload is the largest UDP payload searched for on each path by path MTU discovery (RFC 8899), once an association
 	// carries more than 64 KiB of data. Packets begin at PathPayload and grow to what all paths carry. Default 8972, what
-	// IPv4 leaves of 9000 bytes; a negative number means no search. Range up to 65504.
+	// IPv4 leaves of 9000 bytes, and on the loopback 16432, which holds a message of 16 KiB; a negative number means no search.
+	// Range up to 65504.
 	MaxPayload int
 
 	// MaxSegment is how many user bytes one DATA chunk carries at most; longer messages are cut. Default: as many as fit a

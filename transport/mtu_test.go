@@ -64,3 +64,33 @@ func TestLabPathMTU(t *testing.T) {
 		require.Error(t, a.SetPathMTU(transport.PathMTU{Payload: 1000}))
 	})
 }
+
+// TestLoopbackSize searches further on the loopback, unless the bound is the user's.
+func TestLoopbackSize(t *testing.T) {
+	for _, c := range []struct{ set, want int }{{0, 16432}, {4304, 4304}, {-1, 1200}} {
+		l, err := transport.Listen("127.0.0.1:0", &transport.Config{MaxPayload: c.set})
+		require.NoError(t, err)
+		a, err := transport.Dial(t.Context(), l.Addr().String(), &transport.Config{MaxPayload: c.set})
+		require.NoError(t, err)
+		b, err := l.AcceptAssociation(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, c.want, a.Paths()[0].MaxPayload)
+		read := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(io.Discard, b)
+			read <- err
+		}()
+		block := make([]byte, 1<<20)
+		require.Eventually(t, func() bool {
+			if _, err := a.Write(block); err != nil {
+				t.Error(err)
+				return true
+			}
+			return a.Paths()[0].Payload == c.want
+		}, 20*time.Second, time.Millisecond, "%+v", a.Paths()[0])
+		require.NoError(t, a.Close())
+		require.NoError(t, <-read)
+		require.NoError(t, b.Close())
+		require.NoError(t, l.Close())
+	}
+}

@@ -42,7 +42,7 @@ type coreKey struct {
 	window, maxWindow               int
 	sackDelay                       time.Duration
 	sackEvery                       int
-	payload, maxPayload             int
+	payload, maxPayload, onLoopback int
 	initialPackets                  int
 	congestion                      cc.Kind
 	slowStart, maxBurst             int
@@ -74,7 +74,7 @@ func coreKeyOf(a *assoc.Config) coreKey {
 		outStreams: a.OutStreams, inStreams: a.InStreams,
 		window: a.Window, maxWindow: a.MaxWindow,
 		sackDelay: a.SackDelay, sackEvery: a.SackEvery,
-		payload: a.Payload, maxPayload: a.MaxPayload,
+		payload: a.Payload, maxPayload: a.MaxPayload, onLoopback: a.OnLoopback,
 		initialPackets: a.InitialPackets,
 		congestion:     a.Congestion,
 		slowStart:      a.SlowStart, maxBurst: a.MaxBurst,

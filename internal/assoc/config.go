@@ -29,6 +29,7 @@ type Config struct {
 
 	Payload        int // UDP payload of a packet before a larger one was found, default 1200
 	MaxPayload     int // largest UDP payload searched for (RFC 8899), default 8972; -1: no search
+	OnLoopback     int // the same on a path to a loopback address, default MaxPayload, or 16432 if that has its default
 	InitialPackets int // initial congestion window in packets, default 10 (RFC 6928); -1: RFC 9260 section 7.2.1
 
 	Congestion    cc.Kind // default CUBIC (RFC 8312)
@@ -120,7 +121,14 @@ func (c *Config) Fill() {
 	c.SackDelay = min(c.SackDelay, 500*time.Millisecond)
 	def(&c.SackEvery, 2)
 	def(&c.Payload, 1200)
+	if c.MaxPayload == 0 && c.OnLoopback == 0 {
+		// A message of 16 KiB with its headers and a SACK: the loopback has a link MTU of 64 KiB.
+		c.OnLoopback = 16432
+	}
 	def(&c.MaxPayload, 8972)
+	if c.OnLoopback == 0 {
+		c.OnLoopback = c.MaxPayload
+	}
 	c.MaxPayload = min(c.MaxPayload, wire.MaxPacket&^3)
 	def(&c.InitialPackets, 10)
 	def(&c.MaxBurst, 128)

@@ -61,6 +61,7 @@ func (a *Assoc) SetSizes(now mono.Time, payload, most int) {
 	}
 	if most != 0 {
 		c.MaxPayload = max(most, c.Payload)
+		c.OnLoopback = c.MaxPayload
 	}
 	c.fillPaths()
 	for _, p := range a.paths.All() {
@@ -73,6 +74,9 @@ func (a *Assoc) SetSizes(now mono.Time, payload, most int) {
 func (a *Assoc) searchEnd(p *path.Path) int {
 	if s := p.Sizing(); s != nil && s.Most > 0 {
 		return max(s.Most, p.Payload)
+	}
+	if p.Dest().Addr().IsLoopback() {
+		return max(a.cfg.OnLoopback, p.Payload)
 	}
 	return max(a.cfg.MaxPayload, p.Payload)
 }
