@@ -155,9 +155,9 @@ func (r *run) flows(ctx context.Context) error {
 	defer watchers.Wait()
 	done := make(chan struct{})
 	defer close(done)
+	r.cpu, r.begin = processorTime(), time.Now()
 	r.watch(&watchers, done)
 
-	r.cpu, r.begin = processorTime(), time.Now()
 	var all sync.WaitGroup
 	errs := make([]error, len(r.sessions))
 	for i, s := range r.sessions {
