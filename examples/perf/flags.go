@@ -62,7 +62,7 @@ func (t *tuning) flags(fs *flag.FlagSet) {
 	fs.Var(&t.memory, "memory", "`bytes` that all associations may hold together (default 256M)")
 	fs.Var(&t.socket, "socket-buffer", "`bytes` of the kernel's buffers of each socket, if the system gives that many (default 2M)")
 	fs.IntVar(&t.payload, "payload", 0, "UDP payload in `bytes` that every path is taken to carry (default 1200)")
-	fs.IntVar(&t.maxPayload, "max-payload", 0, "UDP payload in `bytes` up to which the path MTU is searched; -1: no search (default 8972)")
+	fs.IntVar(&t.maxPayload, "max-payload", 0, "UDP payload in `bytes` up to which the path MTU is searched; -1: no search (default 8972, on the loopback 16432)")
 	fs.IntVar(&t.redundant, "redundant-paths", 0, "`number` of paths of -policy redundant (default 2)")
 	fs.IntVar(&t.shards, "shards", 0, "`number` of sockets that read each address (default 1)")
 	fs.BoolVar(&t.noOffload, "no-offload", false, "hand the kernel packet by packet, without segmentation offload")

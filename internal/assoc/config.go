@@ -126,10 +126,10 @@ func (c *Config) Fill() {
 		c.OnLoopback = 16432
 	}
 	def(&c.MaxPayload, 8972)
+	c.MaxPayload = min(c.MaxPayload, wire.MaxPacket&^3)
 	if c.OnLoopback == 0 {
 		c.OnLoopback = c.MaxPayload
 	}
-	c.MaxPayload = min(c.MaxPayload, wire.MaxPacket&^3)
 	def(&c.InitialPackets, 10)
 	def(&c.MaxBurst, 128)
 	def(&c.SlowStart, c.MaxBurst)

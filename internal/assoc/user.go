@@ -58,7 +58,8 @@ func (a *Assoc) Send(now mono.Time, m *tx.Message) error {
 
 // SendSmall is Send for a message of at most tx.SmallMessage bytes, p. m, from NewMessage and without data, says how it travels.
 func (a *Assoc) SendSmall(now mono.Time, m *tx.Message, p []byte) error {
-	if a.state != Established || a.cfg.NoFragments || m.Redundant {
+	cut := a.cfg.MaxSegment > 0 && len(p) > a.cfg.MaxSegment // what is bundled is not cut
+	if a.state != Established || a.cfg.NoFragments || m.Redundant || cut {
 		m.Write(p)
 		return a.Send(now, m)
 	}

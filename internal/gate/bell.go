@@ -52,10 +52,13 @@ var bells struct {
 	off   bool // the system has none
 }
 
-// takeBell returns a bell to wait for, nil when there is none.
+// takeBell returns a bell to wait for, nil when there is none, or others are at it: a bell is no more than a help, and those who
+// wait on many processors must not stand in line for it.
 func takeBell() *bell {
 	s := &bells
-	s.mu.Lock()
+	if !s.mu.TryLock() {
+		return nil
+	}
 	defer s.mu.Unlock()
 	if s.off {
 		return nil

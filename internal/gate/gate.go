@@ -77,17 +77,7 @@ func (g *Gate) LockIfSet() bool {
 // waiting, even if the condition holds.
 func (g *Gate) WaitAndLock() error {
 	g.mu.Lock()
-	for {
-		if g.expired() {
-			g.waited = false
-			g.mu.Unlock()
-			return os.ErrDeadlineExceeded
-		}
-		if g.set {
-			return nil
-		}
-		g.wait()
-	}
+	return g.Wait(g.set)
 }
 
 // Wait is WaitAndLock for who holds the lock; set says whether the condition holds now. With an error the lock is given up.

@@ -79,11 +79,14 @@ const maxSpares = 256
 
 // recycle frees a message. It is kept for NewMessage if one of NewMessage is missing: those from elsewhere go back there.
 func (s *Sender) recycle(m *Message) {
-	if s.lent == 0 || s.spares >= maxSpares {
+	if s.lent == 0 {
 		m.Free()
 		return
 	}
-	s.lent--
+	if s.lent--; s.spares >= maxSpares {
+		m.Free()
+		return
+	}
 	m.Data.Free()
 	*m = Message{next: s.spare}
 	s.spare = m

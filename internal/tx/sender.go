@@ -182,7 +182,7 @@ func (s *Sender) Trim() {
 	}
 	s.ring, s.mask, s.lost, s.cand = nil, 0, bitring{}, bitring{}
 	s.gaps, s.newGaps = nil, nil
-	s.spare, s.spares = nil, 0
+	s.spare, s.spares, s.lent = nil, 0, 0
 	if s.missing != nil {
 		*s.missing = missing{}
 	}
